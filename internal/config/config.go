@@ -1,0 +1,224 @@
+// Package config is the one place that reads configuration: a typed, versioned,
+// strictly decoded file, and the three environment variables of the Mattermost
+// Operator that people have in their manifests.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/yaml"
+)
+
+// APIVersion and Kind are what a configuration file says of itself.
+const (
+	APIVersion = "config.windlass.dev/v1alpha1"
+	Kind       = "Configuration"
+)
+
+// Configuration is everything that `windlass run` can be told.
+type Configuration struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+
+	// Namespaces confines all controllers to these namespaces, so that Roles are
+	// enough; empty means the whole cluster.
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Resync is how often everything is looked at again although nothing
+	// changed, at least 10s. A resync of what is as it should be costs no request.
+	Resync metav1.Duration `json:"resync,omitempty"`
+
+	Installations Installations `json:"installations,omitempty"`
+	Leases        Leases        `json:"leases,omitempty"`
+	Metrics       Metrics       `json:"metrics,omitempty"`
+	Health        Health        `json:"health,omitempty"`
+	Pprof         Pprof         `json:"pprof,omitempty"`
+	Client        Client        `json:"client,omitempty"`
+	Log           Log           `json:"log,omitempty"`
+}
+
+// Installations configures the controller of Mattermost resources.
+type Installations struct {
+	// Disabled switches the controller off.
+	Disabled bool `json:"disabled,omitempty"`
+	// Concurrency is how many installations are looked at at the same time, 1 to
+	// 200. Also read from MAX_RECONCILE_CONCURRENCY.
+	Concurrency int `json:"concurrency,omitempty"`
+	// Lease is held while the controller acts. The default is that of the
+	// Mattermost Operator, so that during a swap the two never act together.
+	Lease Lease `json:"lease,omitempty"`
+}
+
+// Lease names a Lease object.
+type Lease struct {
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+}
+
+// Leases is how all leases are held.
+type Leases struct {
+	// Disabled acts without any lease: only for a single process, such as one
+	// that is started by hand.
+	Disabled      bool            `json:"disabled,omitempty"`
+	Duration      metav1.Duration `json:"duration,omitempty"`
+	RenewDeadline metav1.Duration `json:"renewDeadline,omitempty"`
+	RetryPeriod   metav1.Duration `json:"retryPeriod,omitempty"`
+}
+
+// Metrics is where metrics are served.
+type Metrics struct {
+	// Address is host:port; "0" serves none.
+	Address string `json:"address,omitempty"`
+	// Insecure serves plain HTTP to anybody. Otherwise metrics are served over
+	// TLS to identities that may "get" the non-resource URL /metrics.
+	Insecure bool `json:"insecure,omitempty"`
+}
+
+// Health is where /healthz and /readyz are served.
+type Health struct {
+	// Address is host:port; "0" serves none.
+	Address string `json:"address,omitempty"`
+}
+
+// Pprof is where Go's profiles are served.
+type Pprof struct {
+	// Address is host:port; empty serves none. Profiles are not authenticated:
+	// bind to the loopback interface and port-forward.
+	Address string `json:"address,omitempty"`
+}
+
+// Client limits the requests to the API server.
+type Client struct {
+	// QPS is requests a second, Burst is how many may come at once. QPS -1 sets
+	// no limit and leaves fairness to the API server, which is the default.
+	QPS   float32 `json:"qps,omitempty"`
+	Burst int     `json:"burst,omitempty"`
+}
+
+// Log is what is logged.
+type Log struct {
+	// Level 0 logs what was changed, 1 also why not more, 4 details.
+	Level int `json:"level,omitempty"`
+	// Format is json or text.
+	Format string `json:"format,omitempty"`
+}
+
+// Default is the configuration of a cluster that was told nothing.
+func Default() Configuration {
+	return Configuration{
+		APIVersion: APIVersion,
+		Kind:       Kind,
+		Resync:     metav1.Duration{Duration: 10 * time.Hour},
+		Installations: Installations{
+			Concurrency: 20,
+			Lease:       Lease{Namespace: "mattermost-operator", Name: "b78a986e.mattermost.com"},
+		},
+		Leases: Leases{
+			Duration:      metav1.Duration{Duration: 15 * time.Second},
+			RenewDeadline: metav1.Duration{Duration: 10 * time.Second},
+			RetryPeriod:   metav1.Duration{Duration: 2 * time.Second},
+		},
+		Metrics: Metrics{Address: ":8443"},
+		Health:  Health{Address: ":8081"},
+		Client:  Client{QPS: -1},
+		Log:     Log{Format: "json"},
+	}
+}
+
+// Load reads the file, if one is named, over the defaults, then the environment
+// over the file, and validates the result. notes are remarks for the operator's
+// log about settings that are understood but have no effect.
+func Load(path string, env func(string) (string, bool)) (cfg Configuration, notes []string, err error) {
+	cfg = Default()
+	if path != "" {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return cfg, nil, fmt.Errorf("configuration: %w", err)
+		}
+		if cfg, err = Parse(content); err != nil {
+			return cfg, nil, fmt.Errorf("configuration %s: %w", path, err)
+		}
+	}
+	notes, err = cfg.readEnvironment(env)
+	return cfg, notes, errors.Join(err, cfg.validate())
+}
+
+// Parse decodes a file over the defaults. Unknown and repeated keys are errors.
+func Parse(content []byte) (Configuration, error) {
+	cfg := Default()
+	cfg.APIVersion, cfg.Kind = "", ""
+	if err := yaml.UnmarshalStrict(content, &cfg); err != nil {
+		return cfg, err
+	}
+	if cfg.APIVersion != APIVersion || cfg.Kind != Kind {
+		return cfg, fmt.Errorf("is %q of %q; this version of Windlass reads %q of %q", cfg.Kind, cfg.APIVersion, Kind, APIVersion)
+	}
+	return cfg, cfg.validate()
+}
+
+// readEnvironment understands the variables of the Mattermost Operator.
+func (c *Configuration) readEnvironment(env func(string) (string, bool)) (notes []string, err error) {
+	var problems []error
+	if text, ok := env("MAX_RECONCILE_CONCURRENCY"); ok && text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("MAX_RECONCILE_CONCURRENCY=%q: want a whole number, such as 20", text))
+		}
+		c.Installations.Concurrency = n
+	}
+	// No installation waits for another here, so there is no limit to set. A
+	// value that the other operator would refuse is refused all the same, or a
+	// way back would fail for a typing error made today.
+	if text, ok := env("MAX_RECONCILING_INSTALLATIONS"); ok && text != "" {
+		if _, err := strconv.Atoi(text); err != nil {
+			problems = append(problems, fmt.Errorf("MAX_RECONCILING_INSTALLATIONS=%q: want a whole number, such as 20", text))
+		}
+		notes = append(notes, "MAX_RECONCILING_INSTALLATIONS has no effect: no installation waits for another")
+	}
+	if text, ok := env("REQUEUE_ON_LIMIT_DELAY"); ok && text != "" {
+		if _, err := time.ParseDuration(text); err != nil {
+			problems = append(problems, fmt.Errorf("REQUEUE_ON_LIMIT_DELAY=%q: want a duration, such as 20s", text))
+		}
+		notes = append(notes, "REQUEUE_ON_LIMIT_DELAY has no effect: no installation waits for another")
+	}
+	return notes, errors.Join(problems...)
+}
+
+// validate says everything that is wrong at once.
+func (c *Configuration) validate() error {
+	var problems []error
+	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if n := c.Installations.Concurrency; n < 1 || n > 200 {
+		wrong("installations.concurrency is %d; want 1 to 200", n)
+	}
+	if c.Resync.Duration < 10*time.Second {
+		wrong("resync is %s; want at least 10s", c.Resync.Duration)
+	}
+	for i, name := range c.Namespaces {
+		if len(validation.IsDNS1123Label(name)) > 0 {
+			wrong("namespaces[%d] is %q, which is no namespace name", i, name)
+		}
+	}
+	if l := c.Installations.Lease; len(validation.IsDNS1123Label(l.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(l.Name)) > 0 {
+		wrong("installations.lease is %q in namespace %q; both have to be Kubernetes names", l.Name, l.Namespace)
+	}
+	if t := c.Leases; !t.Disabled && (t.RetryPeriod.Duration <= 0 || t.RenewDeadline.Duration <= t.RetryPeriod.Duration*6/5 || t.Duration.Duration <= t.RenewDeadline.Duration) {
+		wrong("leases: duration %s has to be longer than renewDeadline %s, and that 1.2 times longer than retryPeriod %s",
+			t.Duration.Duration, t.RenewDeadline.Duration, t.RetryPeriod.Duration)
+	}
+	if c.Client.QPS > 0 && c.Client.Burst < 1 {
+		wrong("client.qps is %g but client.burst is %d; set a burst of at least 1", c.Client.QPS, c.Client.Burst)
+	}
+	if c.Log.Format != "json" && c.Log.Format != "text" {
+		wrong("log.format is %q; want json or text", c.Log.Format)
+	}
+	if c.Log.Level < 0 || c.Log.Level > 10 {
+		wrong("log.level is %d; want 0 to 10", c.Log.Level)
+	}
+	return errors.Join(problems...)
+}

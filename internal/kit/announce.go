@@ -1,0 +1,45 @@
+package kit
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+)
+
+// noteLimit is what the API server takes for the text of an event, in bytes.
+const noteLimit = 1024
+
+// Event tells people of one change that is on record.
+type Event struct {
+	// Warning is for what needs a person or may soon.
+	Warning bool
+	// Reason and Action are PascalCase; Action says what the controller did.
+	Reason, Action string
+	Message        string
+}
+
+// Announcer sends events.
+type Announcer struct{ Recorder events.EventRecorder }
+
+// Send sends one event about the object.
+func (a Announcer) Send(object runtime.Object, event Event) {
+	kind := corev1.EventTypeNormal
+	if event.Warning {
+		kind = corev1.EventTypeWarning
+	}
+	a.Recorder.Eventf(object, nil, kind, event.Reason, event.Action, "%s", Bounded(event.Message, noteLimit))
+}
+
+// Bounded shortens a text to at most limit bytes, on a rune's edge, and shows
+// that it did.
+func Bounded(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	const more = "…"
+	cut := limit - len(more)
+	for cut > 0 && text[cut]&0xC0 == 0x80 {
+		cut--
+	}
+	return text[:cut] + more
+}

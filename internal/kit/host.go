@@ -1,0 +1,22 @@
+package kit
+
+import (
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Host is what a process lends to its controllers.
+type Host struct {
+	// Cache delivers watch events and takes indexes.
+	Cache cache.Cache
+	// Reader reads the cache.
+	Reader client.Reader
+	// Client writes, and reads past the cache where that is meant.
+	Client   client.Client
+	Announce Announcer
+	Metrics  *Metrics
+	Clock    clock.PassiveClock
+	Logger   logr.Logger
+}

@@ -1,0 +1,180 @@
+// Package inventory decides which objects have to be written or removed so
+// that what an owner wants is what exists. It is pure: the API server is read
+// before and written after.
+//
+// The position is kept in the owner's status: for each object a digest of what
+// was applied and of what the API server then recorded as ours. As long as the
+// wanted state and our share of the object's field ownership both still give
+// that digest, the object is as we left it, whatever others added to it and
+// whatever the API server defaulted. So a steady state needs neither a write
+// nor a read, even after a restart, and no copy of an API server's defaulting.
+package inventory
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"windlass.dev/internal/kit/plan"
+)
+
+// Digests maps each recorded object to the digest of its last apply.
+type Digests map[plan.Ref]string
+
+// Live is what is known of an object that exists.
+type Live struct {
+	Ref             plan.Ref
+	UID             types.UID
+	ResourceVersion string
+	// Controller is the UID of the controlling owner; empty when there is none.
+	Controller types.UID
+	Deleting   bool
+	// Managed is the object's field ownership, as far as the cache keeps it.
+	Managed []metav1.ManagedFieldsEntry
+}
+
+// LiveOf reads what converging needs from an object's metadata.
+func LiveOf(ref plan.Ref, object metav1.Object) Live {
+	live := Live{
+		Ref:             ref,
+		UID:             object.GetUID(),
+		ResourceVersion: object.GetResourceVersion(),
+		Deleting:        object.GetDeletionTimestamp() != nil,
+		Managed:         object.GetManagedFields(),
+	}
+	if owner := metav1.GetControllerOf(object); owner != nil {
+		live.Controller = owner.UID
+	}
+	return live
+}
+
+// Conflict is a wanted object whose name is taken by one that is not ours.
+type Conflict struct {
+	Ref plan.Ref
+	// Controller is the owner's UID; empty when the object has no controller.
+	Controller types.UID
+}
+
+// Request is all that Converge may look at.
+type Request struct {
+	Owner    types.UID
+	Manager  string
+	Wanted   []*unstructured.Unstructured
+	Live     []Live
+	Recorded Digests
+	// Keep are objects that are neither wanted nor to be pruned for now.
+	Keep map[plan.Ref]bool
+	// Recreate are wanted objects that have to be deleted first because a field
+	// that cannot be changed has to change, with the reason.
+	Recreate map[plan.Ref]string
+}
+
+// Converge returns the steps that make what exists equal to what is wanted, in
+// the order of Wanted, then removals in the order of their names; and the
+// wanted objects that cannot be had because somebody else owns their name.
+func Converge(r Request) ([]plan.Step, []Conflict) {
+	live := make(map[plan.Ref]Live, len(r.Live))
+	for _, l := range r.Live {
+		live[l.Ref] = l
+	}
+	var steps []plan.Step
+	var conflicts []Conflict
+	wanted := make(map[plan.Ref]bool, len(r.Wanted))
+	for _, object := range r.Wanted {
+		ref := plan.RefTo(object)
+		wanted[ref] = true
+		have, exists := live[ref]
+		switch why := ""; {
+		case exists && have.Controller != r.Owner:
+			conflicts = append(conflicts, Conflict{Ref: ref, Controller: have.Controller})
+		case exists && have.Deleting:
+			// It goes first; its deletion is a watch event that brings us back.
+		case exists && r.Recreate[ref] != "":
+			steps = append(steps, plan.Step{Action: plan.Delete{Ref: ref, UID: have.UID}, Why: r.Recreate[ref]})
+		default:
+			if !exists {
+				why = "does not exist"
+			} else if Digest(object, have.Managed, r.Manager) != r.Recorded[ref] {
+				why = "differs from what was last applied"
+			}
+			if why != "" {
+				steps = append(steps, plan.Step{Action: plan.Apply{Object: object}, Why: why})
+			}
+		}
+	}
+	return append(steps, prune(r, live, wanted)...), conflicts
+}
+
+// prune removes what carries the owner's mark and is no longer wanted. What is
+// recorded but carries another owner's mark, or none, was taken away from us
+// and is left alone.
+func prune(r Request, live map[plan.Ref]Live, wanted map[plan.Ref]bool) []plan.Step {
+	var steps []plan.Step
+	for ref, l := range live {
+		if wanted[ref] || r.Keep[ref] || l.Deleting || l.Controller != r.Owner || !ours(l, r) {
+			continue
+		}
+		steps = append(steps, plan.Step{Action: plan.Delete{Ref: ref, UID: l.UID}, Why: "is no longer wanted"})
+	}
+	slices.SortFunc(steps, func(a, b plan.Step) int { return strings.Compare(a.Action.String(), b.Action.String()) })
+	return steps
+}
+
+// ours tells an object that we made from one that merely has the same owner,
+// such as one that an extension of the user's attached to it.
+func ours(l Live, r Request) bool {
+	if _, recorded := r.Recorded[l.Ref]; recorded {
+		return true
+	}
+	return slices.ContainsFunc(l.Managed, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == r.Manager })
+}
+
+// Digest identifies an apply by what was sent and by what the API server holds
+// to be the manager's fields since. It changes when the wanted state changes,
+// and when somebody else takes over, changes or removes one of our fields.
+func Digest(intent *unstructured.Unstructured, managed []metav1.ManagedFieldsEntry, manager string) string {
+	hash := sha256.New()
+	// Marshalling a map sorts its keys, so equal intents give equal bytes.
+	content, err := json.Marshal(intent.Object)
+	if err != nil {
+		// An intent is made of JSON values; anything else is a programming error
+		// that must not look like "unchanged".
+		panic(fmt.Sprintf("intent %s is not JSON: %v", plan.RefTo(intent), err))
+	}
+	hash.Write(content)
+	for _, entry := range managed {
+		if entry.Manager == manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && entry.FieldsV1 != nil {
+			hash.Write([]byte{0})
+			hash.Write([]byte(entry.APIVersion))
+			hash.Write(entry.FieldsV1.GetRawBytes())
+		}
+	}
+	return hex.EncodeToString(hash.Sum(nil)[:8])
+}
+
+// Next is the inventory to record after a plan was carried out: what was
+// applied gets its new digest, what no longer exists or was given up is
+// dropped, and all else stays as it was.
+func Next(r Request, outcome plan.Outcome) Digests {
+	next := Digests{}
+	exists := map[plan.Ref]bool{}
+	for _, l := range r.Live {
+		exists[l.Ref] = l.Controller == r.Owner
+	}
+	for ref, digest := range r.Recorded {
+		if exists[ref] {
+			next[ref] = digest
+		}
+	}
+	for ref, digest := range outcome.Applied {
+		next[ref] = digest
+	}
+	return next
+}
