@@ -4,6 +4,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
+
+	"windlass.dev/internal/kit/plan"
 )
 
 // noteLimit is what the API server takes for the text of an event, in bytes.
@@ -27,19 +29,5 @@ func (a Announcer) Send(object runtime.Object, event Event) {
 	if event.Warning {
 		kind = corev1.EventTypeWarning
 	}
-	a.Recorder.Eventf(object, nil, kind, event.Reason, event.Action, "%s", Bounded(event.Message, noteLimit))
-}
-
-// Bounded shortens a text to at most limit bytes, on a rune's edge, and shows
-// that it did.
-func Bounded(text string, limit int) string {
-	if len(text) <= limit {
-		return text
-	}
-	const more = "…"
-	cut := limit - len(more)
-	for cut > 0 && text[cut]&0xC0 == 0x80 {
-		cut--
-	}
-	return text[:cut] + more
+	a.Recorder.Eventf(object, nil, kind, event.Reason, event.Action, "%s", plan.Bounded(event.Message, noteLimit))
 }
