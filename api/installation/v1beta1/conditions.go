@@ -1,0 +1,60 @@
+package v1beta1
+
+// Conditions of a Mattermost. Ready sums up; Reconciling and Stalled are there
+// only while they are True, and never both, as kstatus reads them.
+const (
+	// ConditionReady is True when everything runs as the spec says.
+	ConditionReady = "Ready"
+	// ConditionReconciling is True while Windlass or Kubernetes works towards it.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is True when waiting alone will not help.
+	ConditionStalled = "Stalled"
+	// ConditionDatabaseReady says whether the database is configured.
+	ConditionDatabaseReady = "DatabaseReady"
+	// ConditionFileStoreReady says whether the file store is configured.
+	ConditionFileStoreReady = "FileStoreReady"
+	// ConditionEndpointReady says whether there is a route to the installation.
+	ConditionEndpointReady = "EndpointReady"
+	// ConditionUpdateJobSucceeded tells of the last database migration.
+	ConditionUpdateJobSucceeded = "UpdateJobSucceeded"
+)
+
+// Reasons of conditions and events.
+const (
+	// ReasonStable: all pods run the wanted version and are available.
+	ReasonStable = "Stable"
+	// ReasonHibernated: no pods are wanted, and none run.
+	ReasonHibernated = "Hibernated"
+	// ReasonProgressing: changes were applied and are being carried out.
+	ReasonProgressing = "Progressing"
+	// ReasonDeleting: the installation is being deleted.
+	ReasonDeleting = "Deleting"
+	// ReasonObserveFailed: the cluster could not be read, so nothing was changed.
+	ReasonObserveFailed = "ObserveFailed"
+	// ReasonApplyFailed: a change was refused or did not arrive; it is tried again.
+	ReasonApplyFailed = "ApplyFailed"
+	// ReasonInvalidSpec: the spec contradicts itself; an edit is needed.
+	ReasonInvalidSpec = "InvalidSpec"
+	// ReasonUnsupportedField: the spec uses what this version does not support.
+	ReasonUnsupportedField = "UnsupportedField"
+	// ReasonSecretNotFound: a Secret that the spec names does not exist.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonSecretInvalid: a Secret lacks a key, or a value in it cannot be used.
+	ReasonSecretInvalid = "SecretInvalid"
+	// ReasonNotOwned: an object of a needed name belongs to somebody else.
+	ReasonNotOwned = "NotOwned"
+	// ReasonDeploymentProgressing: Kubernetes is rolling out the pods.
+	ReasonDeploymentProgressing = "DeploymentProgressing"
+	// ReasonDeploymentUnavailable: the roll-out makes no progress.
+	ReasonDeploymentUnavailable = "DeploymentUnavailable"
+	// ReasonIngressNotFound: the Ingress does not exist yet.
+	ReasonIngressNotFound = "IngressNotFound"
+	// ReasonUpdateJobRunning: the database is being migrated for a new version.
+	ReasonUpdateJobRunning = "UpdateJobRunning"
+	// ReasonUpdateJobFailed: the migration failed; the old version keeps serving.
+	ReasonUpdateJobFailed = "UpdateJobFailed"
+	// ReasonUpdateJobSucceeded: the migration succeeded.
+	ReasonUpdateJobSucceeded = "UpdateJobSucceeded"
+	// ReasonConfigured: what is needed from outside is named and complete.
+	ReasonConfigured = "Configured"
+)

@@ -1,0 +1,10 @@
+// Package config holds the generated custom resource definitions and
+// permissions, so that the binary can install them.
+package config
+
+import "embed"
+
+// FS holds crd/*.yaml and rbac/*.yaml.
+//
+//go:embed crd rbac
+var FS embed.FS

@@ -1,0 +1,8 @@
+// Package windlass is the root of the module. It holds no code, only how the
+// generated files are made.
+package windlass
+
+//go:generate go -C tools/gen build -o ../../bin/controller-gen sigs.k8s.io/controller-tools/cmd/controller-gen
+//go:generate bin/controller-gen object paths=./api/...
+//go:generate bin/controller-gen crd:maxDescLen=100 paths=./api/... output:crd:dir=config/crd
+//go:generate bin/controller-gen rbac:roleName=windlass paths=./internal/installation/controller/... output:rbac:dir=config/rbac
