@@ -1,0 +1,96 @@
+// Package install holds what a cluster needs before Windlass can run in it:
+// namespaces, custom resource definitions, permissions and a Deployment.
+package install
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
+
+	"windlass.dev/config"
+	windlassconfig "windlass.dev/internal/config"
+)
+
+const (
+	// Namespace is where Windlass runs.
+	Namespace = "windlass-system"
+	// Name is that of its ServiceAccount, Deployment and roles.
+	Name = "windlass"
+	// Identity is how the API server knows Windlass.
+	Identity = "system:serviceaccount:" + Namespace + ":" + Name
+)
+
+// Options are what an installation may choose.
+type Options struct {
+	// Image is Windlass' own container image; required for the Deployment.
+	Image string
+	// Replicas is how many pods; one acts, the others stand by. At least 1.
+	Replicas int32
+	// WithoutDeployment leaves out the Deployment and its metrics Service.
+	WithoutDeployment bool
+}
+
+// Objects returns everything in the order in which it has to be applied.
+func Objects(o Options) ([]*unstructured.Unstructured, error) {
+	if !o.WithoutDeployment && o.Image == "" {
+		return nil, errors.New("say which image of Windlass to run with --image, or leave the Deployment out with --without-deployment")
+	}
+	if !o.WithoutDeployment && o.Replicas < 1 {
+		return nil, fmt.Errorf("--replicas is %d; want at least 1", o.Replicas)
+	}
+	lease := windlassconfig.Default().Installations.Lease
+	objects := []*unstructured.Unstructured{namespace(Namespace), namespace(lease.Namespace)}
+	definitions, err := read("crd")
+	if err != nil {
+		return nil, err
+	}
+	objects = append(objects, definitions...)
+	objects = append(objects, serviceAccount())
+	roles, err := read("rbac")
+	if err != nil {
+		return nil, err
+	}
+	objects = append(objects, roles...)
+	objects = append(objects, bindings(roles)...)
+	objects = append(objects, leaseRole(lease)...)
+	objects = append(objects, reviewRole()...)
+	if !o.WithoutDeployment {
+		objects = append(objects, deployment(o), metricsService())
+	}
+	return objects, nil
+}
+
+// read returns the objects of the generated files in a folder of config.
+func read(folder string) ([]*unstructured.Unstructured, error) {
+	files, err := fs.Glob(config.FS, folder+"/*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var objects []*unstructured.Unstructured
+	for _, file := range files {
+		content, err := fs.ReadFile(config.FS, file)
+		if err != nil {
+			return nil, err
+		}
+		decoder := yamlutil.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096)
+		for {
+			var object unstructured.Unstructured
+			err := decoder.Decode(&object.Object)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+			if len(object.Object) > 0 {
+				objects = append(objects, &object)
+			}
+		}
+	}
+	return objects, nil
+}

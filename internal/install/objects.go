@@ -1,0 +1,119 @@
+package install
+
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	windlassconfig "windlass.dev/internal/config"
+)
+
+type object = map[string]any
+
+func named(apiVersion, kind, namespace, name string, content object) *unstructured.Unstructured {
+	o := &unstructured.Unstructured{Object: object{}}
+	for key, value := range content {
+		o.Object[key] = value
+	}
+	o.SetAPIVersion(apiVersion)
+	o.SetKind(kind)
+	o.SetNamespace(namespace)
+	o.SetName(name)
+	o.SetLabels(map[string]string{"app.kubernetes.io/name": Name, "app.kubernetes.io/part-of": Name})
+	return o
+}
+
+// namespace has no labels of ours: it may exist and belong to somebody else.
+func namespace(name string) *unstructured.Unstructured {
+	o := named("v1", "Namespace", "", name, nil)
+	if name != Namespace {
+		o.SetLabels(nil)
+	}
+	return o
+}
+
+func serviceAccount() *unstructured.Unstructured {
+	return named("v1", "ServiceAccount", Namespace, Name, nil)
+}
+
+func rules(rules ...any) object { return object{"rules": rules} }
+
+func rule(group string, resources, verbs []any) object {
+	return object{"apiGroups": []any{group}, "resources": resources, "verbs": verbs}
+}
+
+func binding(kind, roleKind, namespace, role string) *unstructured.Unstructured {
+	return named("rbac.authorization.k8s.io/v1", kind, namespace, role, object{
+		"roleRef":  object{"apiGroup": "rbac.authorization.k8s.io", "kind": roleKind, "name": role},
+		"subjects": []any{object{"kind": "ServiceAccount", "name": Name, "namespace": Namespace}},
+	})
+}
+
+func bindings(roles []*unstructured.Unstructured) []*unstructured.Unstructured {
+	var all []*unstructured.Unstructured
+	for _, role := range roles {
+		all = append(all, binding("ClusterRoleBinding", "ClusterRole", "", role.GetName()))
+	}
+	return all
+}
+
+// leaseRole allows holding the lease that is shared with the Mattermost
+// Operator. Creating cannot be confined to a name.
+func leaseRole(lease windlassconfig.Lease) []*unstructured.Unstructured {
+	const role = Name + "-leases"
+	confined := rule("coordination.k8s.io", []any{"leases"}, []any{"get", "update"})
+	confined["resourceNames"] = []any{lease.Name}
+	return []*unstructured.Unstructured{
+		named("rbac.authorization.k8s.io/v1", "Role", lease.Namespace, role, rules(confined, rule("coordination.k8s.io", []any{"leases"}, []any{"create"}))),
+		binding("RoleBinding", "Role", lease.Namespace, role),
+	}
+}
+
+// reviewRole allows asking the API server who asks for metrics, and whether he may.
+func reviewRole() []*unstructured.Unstructured {
+	const role = Name + "-metrics-auth"
+	return []*unstructured.Unstructured{
+		named("rbac.authorization.k8s.io/v1", "ClusterRole", "", role, rules(
+			rule("authentication.k8s.io", []any{"tokenreviews"}, []any{"create"}),
+			rule("authorization.k8s.io", []any{"subjectaccessreviews"}, []any{"create"}),
+		)),
+		binding("ClusterRoleBinding", "ClusterRole", "", role),
+		named("rbac.authorization.k8s.io/v1", "ClusterRole", "", Name+"-metrics-reader", rules(
+			object{"nonResourceURLs": []any{"/metrics"}, "verbs": []any{"get"}},
+		)),
+	}
+}
+
+func deployment(o Options) *unstructured.Unstructured {
+	labels := object{"app.kubernetes.io/name": Name}
+	probe := func(path string) object {
+		return object{"httpGet": object{"path": path, "port": "health"}, "periodSeconds": int64(10)}
+	}
+	container := object{
+		"name":            Name,
+		"image":           o.Image,
+		"args":            []any{"run"},
+		"ports":           []any{object{"name": "metrics", "containerPort": int64(8443)}, object{"name": "health", "containerPort": int64(8081)}},
+		"livenessProbe":   probe("/healthz"),
+		"readinessProbe":  probe("/readyz"),
+		"resources":       object{"requests": object{"cpu": "50m", "memory": "64Mi"}, "limits": object{"memory": "512Mi"}},
+		"securityContext": object{"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": object{"drop": []any{"ALL"}}},
+	}
+	return named("apps/v1", "Deployment", Namespace, Name, object{"spec": object{
+		"replicas": int64(o.Replicas),
+		"selector": object{"matchLabels": labels},
+		"template": object{
+			"metadata": object{"labels": labels},
+			"spec": object{
+				"serviceAccountName": Name,
+				"securityContext":    object{"runAsNonRoot": true, "runAsUser": int64(65532), "seccompProfile": object{"type": "RuntimeDefault"}},
+				"containers":         []any{container},
+			},
+		},
+	}})
+}
+
+func metricsService() *unstructured.Unstructured {
+	return named("v1", "Service", Namespace, Name+"-metrics", object{"spec": object{
+		"selector": object{"app.kubernetes.io/name": Name},
+		"ports":    []any{object{"name": "metrics", "port": int64(8443), "targetPort": "metrics"}},
+	}})
+}

@@ -1,0 +1,156 @@
+package controller
+
+import (
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/installation"
+	"windlass.dev/internal/kit"
+)
+
+var (
+	mattermosts = kit.Kind{
+		GroupVersionKind: v1beta1.GroupVersion.WithKind("Mattermost"),
+		New:              func() client.Object { return &v1beta1.Mattermost{} },
+		NewList:          func() client.ObjectList { return &v1beta1.MattermostList{} },
+	}
+	deployments = kit.Kind{
+		GroupVersionKind: appsv1.SchemeGroupVersion.WithKind("Deployment"),
+		New:              func() client.Object { return &appsv1.Deployment{} },
+		NewList:          func() client.ObjectList { return &appsv1.DeploymentList{} },
+	}
+	jobs = kit.Kind{
+		GroupVersionKind: batchv1.SchemeGroupVersion.WithKind("Job"),
+		New:              func() client.Object { return &batchv1.Job{} },
+		NewList:          func() client.ObjectList { return &batchv1.JobList{} },
+	}
+)
+
+// written are the kinds that the controller writes. Of those that it does not
+// look into, the cache holds the metadata only.
+var written = kit.Kinds{
+	kit.Metadata(corev1.SchemeGroupVersion.WithKind("Service")),
+	kit.Metadata(corev1.SchemeGroupVersion.WithKind("ServiceAccount")),
+	kit.Metadata(schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}),
+	kit.Metadata(schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "RoleBinding"}),
+	kit.Metadata(schema.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress"}),
+	deployments,
+	jobs,
+}
+
+// CacheByObject says how the cache holds the kinds of this controller. A
+// cluster has many more Deployments, Jobs and Secrets than installations, so of
+// each only that is kept which is read, and of a Secret no value ever.
+func CacheByObject() map[client.Object]cache.ByObject {
+	return map[client.Object]cache.ByObject{
+		&v1beta1.Mattermost{}:                    {Transform: transform(func(*v1beta1.Mattermost) {})},
+		&appsv1.Deployment{}:                     {Transform: transform(keepDeployment)},
+		&appsv1.ReplicaSet{}:                     {Transform: transform(keepReplicaSet)},
+		&batchv1.Job{}:                           {Transform: transform(keepJob)},
+		&corev1.Secret{}:                         {Transform: transform(func(s *corev1.Secret) { *s = *installation.Redact(s) })},
+		&autoscalingv2.HorizontalPodAutoscaler{}: {Transform: transform(keepAutoscaler)},
+	}
+}
+
+// transform keeps the metadata of our own, and of the rest what keep leaves.
+func transform[O client.Object](keep func(O)) func(any) (any, error) {
+	return func(item any) (any, error) {
+		object, ok := item.(O)
+		if !ok {
+			return StripMetadata(item) // A tombstone, or the metadata only.
+		}
+		keep(object)
+		return StripMetadata(object)
+	}
+}
+
+// StripMetadata drops the field ownership of others, which is most of an
+// object's size and never read.
+func StripMetadata(item any) (any, error) {
+	object, ok := item.(metav1.Object)
+	if !ok {
+		return item, nil
+	}
+	var ours []metav1.ManagedFieldsEntry
+	for _, entry := range object.GetManagedFields() {
+		if entry.Manager == installation.Manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" {
+			entry.Time = nil
+			ours = append(ours, entry)
+		}
+	}
+	object.SetManagedFields(ours)
+	delete(object.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
+	return object, nil
+}
+
+// mine reports whether an installation controls the object.
+func mine(object metav1.Object) bool {
+	owner := metav1.GetControllerOf(object)
+	return owner != nil && owner.Kind == "Mattermost" && strings.HasPrefix(owner.APIVersion, v1beta1.GroupVersion.Group+"/")
+}
+
+func keepDeployment(d *appsv1.Deployment) {
+	if !mine(d) {
+		d.Spec, d.Status = appsv1.DeploymentSpec{}, appsv1.DeploymentStatus{}
+		d.Annotations, d.Labels = nil, nil
+		return
+	}
+	kept := appsv1.DeploymentSpec{Replicas: d.Spec.Replicas}
+	for _, c := range d.Spec.Template.Spec.Containers {
+		kept.Template.Spec.Containers = append(kept.Template.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image})
+	}
+	d.Spec = kept
+}
+
+func keepReplicaSet(rs *appsv1.ReplicaSet) {
+	rs.Spec = appsv1.ReplicaSetSpec{}
+	rs.Labels = nil
+	rs.Status.Conditions = nil
+}
+
+func keepJob(job *batchv1.Job) {
+	job.Spec = batchv1.JobSpec{}
+	if !mine(job) {
+		job.Status = batchv1.JobStatus{}
+		job.Annotations, job.Labels = nil, nil
+	}
+}
+
+func keepAutoscaler(hpa *autoscalingv2.HorizontalPodAutoscaler) {
+	hpa.Spec = autoscalingv2.HorizontalPodAutoscalerSpec{ScaleTargetRef: hpa.Spec.ScaleTargetRef}
+	hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{}
+	hpa.Annotations, hpa.Labels = nil, nil
+}
+
+// Indexes beside kit.OwnerIndex.
+const (
+	// secretIndex finds the installations that refer to a Secret, by its name.
+	secretIndex = "windlass.dev/secret"
+	// targetIndex finds the autoscalers of a Deployment, by its name.
+	targetIndex = "windlass.dev/scale-target"
+)
+
+func bySecret(object client.Object) []string {
+	mm, ok := object.(*v1beta1.Mattermost)
+	if !ok {
+		return nil
+	}
+	return installation.References(mm)
+}
+
+func byTarget(object client.Object) []string {
+	hpa, ok := object.(*autoscalingv2.HorizontalPodAutoscaler)
+	if !ok || hpa.Spec.ScaleTargetRef.Kind != "Deployment" || !strings.HasPrefix(hpa.Spec.ScaleTargetRef.APIVersion, "apps/") {
+		return nil
+	}
+	return []string{hpa.Spec.ScaleTargetRef.Name}
+}

@@ -1,0 +1,141 @@
+// Package controller runs Mattermost installations: it reads what a decision
+// needs from the cache, lets the pure package installation decide, and carries
+// the plan out. It owns the objects that installations are made of and touches
+// no others; databases and file stores it only reads about.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/installation"
+	"windlass.dev/internal/kit"
+)
+
+// Options are what a process may choose.
+type Options struct {
+	// Concurrency is how many installations are looked at at the same time.
+	Concurrency int
+}
+
+// New returns the controller, ready to be started. It has told the cache what
+// it watches, so the cache fills before the controller runs.
+func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable, error) {
+	engine := &kit.Engine[*v1beta1.Mattermost, installation.Snapshot]{
+		Feature:  feature{cache: host.Reader},
+		Kind:     mattermosts,
+		Kinds:    written,
+		Cache:    host.Reader,
+		Client:   host.Client,
+		Manager:  installation.Manager,
+		Writes:   kit.NewWrites(host.Clock),
+		Announce: host.Announce,
+		Metrics:  host.Metrics,
+		Clock:    host.Clock,
+	}
+	if err := addIndexes(ctx, host); err != nil {
+		return nil, err
+	}
+	c, err := controller.NewUnmanaged("mattermost", controller.Options{
+		Reconciler:              engine,
+		MaxConcurrentReconciles: options.Concurrency,
+		// Several may live in one process when it is a test's.
+		SkipNameValidation: new(true),
+		LogConstructor: func(request *ctrl.Request) logr.Logger {
+			log := host.Logger.WithName("installations")
+			if request != nil {
+				log = log.WithValues("Mattermost", klog.KRef(request.Namespace, request.Name))
+			}
+			return log
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("controller: %w", err)
+	}
+	return c, watch(c, host)
+}
+
+func addIndexes(ctx context.Context, host kit.Host) error {
+	problems := []error{
+		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, secretIndex, bySecret),
+		host.Cache.IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, targetIndex, byTarget),
+		host.Cache.IndexField(ctx, &appsv1.ReplicaSet{}, kit.OwnerIndex, kit.IndexByOwner),
+	}
+	for _, kind := range written {
+		problems = append(problems, host.Cache.IndexField(ctx, kind.Object(), kit.OwnerIndex, kit.IndexByOwner))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("index the cache: %w", err)
+	}
+	return nil
+}
+
+// watch wakes an installation for itself, for each object that it controls, for
+// the progress of its pods, and for what it refers to.
+func watch(c controller.Controller, host kit.Host) error {
+	problems := []error{
+		c.Watch(source.Kind[client.Object](host.Cache, &v1beta1.Mattermost{}, &handler.EnqueueRequestForObject{})),
+		c.Watch(source.Kind[client.Object](host.Cache, &appsv1.ReplicaSet{}, kit.Enqueue(kit.Settle, ownersName))),
+		c.Watch(source.Kind[client.Object](host.Cache, &autoscalingv2.HorizontalPodAutoscaler{}, kit.Enqueue(kit.Settle, targetsName))),
+		c.Watch(source.Kind[client.Object](host.Cache, &corev1.Secret{}, kit.Enqueue(kit.Settle, referring(host.Reader)))),
+	}
+	for _, kind := range written {
+		problems = append(problems, c.Watch(source.Kind(host.Cache, kind.Object(), kit.EnqueueOwner(mattermosts.GroupKind()))))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("watch: %w", err)
+	}
+	return nil
+}
+
+// ownersName wakes the installation whose Deployment controls a ReplicaSet: the
+// two have the same name. A request for one that does not exist is dropped.
+func ownersName(_ context.Context, object client.Object) []types.NamespacedName {
+	owner := metav1.GetControllerOf(object)
+	if owner == nil || owner.Kind != "Deployment" {
+		return nil
+	}
+	return []types.NamespacedName{{Namespace: object.GetNamespace(), Name: owner.Name}}
+}
+
+func targetsName(_ context.Context, object client.Object) []types.NamespacedName {
+	var names []types.NamespacedName
+	for _, name := range byTarget(object) {
+		names = append(names, types.NamespacedName{Namespace: object.GetNamespace(), Name: name})
+	}
+	return names
+}
+
+// referring wakes the installations that refer to a Secret.
+func referring(cache client.Reader) func(context.Context, client.Object) []types.NamespacedName {
+	return func(ctx context.Context, secret client.Object) []types.NamespacedName {
+		var list v1beta1.MattermostList
+		if err := cache.List(ctx, &list, client.InNamespace(secret.GetNamespace()), client.MatchingFields{secretIndex: secret.GetName()}); err != nil {
+			// The cache only fails when it is not filled yet, and then every
+			// installation is still to be looked at anyway.
+			ctrl.LoggerFrom(ctx).V(1).Info("Did not look for referring installations", "Secret", klog.KObj(secret), "reason", err.Error())
+			return nil
+		}
+		var names []types.NamespacedName
+		for i := range list.Items {
+			names = append(names, client.ObjectKeyFromObject(&list.Items[i]))
+		}
+		return names
+	}
+}

@@ -1,0 +1,44 @@
+package controller
+
+import (
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/kit"
+)
+
+// announce tells when an installation has become as wanted, and when it needs a
+// person. Progress in between is in the status, where it can be watched.
+func announce(before, after *v1beta1.Mattermost) []kit.Event {
+	var events []kit.Event
+	if c := became(before, after, v1beta1.ConditionReady); c != nil {
+		events = append(events, becameStable(c))
+	}
+	if c := became(before, after, v1beta1.ConditionStalled); c != nil {
+		events = append(events, stalled(c))
+	}
+	return events
+}
+
+// became returns the condition if it is True now and was not, or was so for
+// another reason.
+func became(before, after *v1beta1.Mattermost, kind string) *metav1.Condition {
+	now := meta.FindStatusCondition(after.Status.Conditions, kind)
+	if now == nil || now.Status != metav1.ConditionTrue {
+		return nil
+	}
+	was := meta.FindStatusCondition(before.Status.Conditions, kind)
+	if was != nil && was.Status == metav1.ConditionTrue && was.Reason == now.Reason {
+		return nil
+	}
+	return now
+}
+
+func becameStable(c *metav1.Condition) kit.Event {
+	return kit.Event{Reason: c.Reason, Action: "Reconcile", Message: c.Message}
+}
+
+func stalled(c *metav1.Condition) kit.Event {
+	return kit.Event{Warning: true, Reason: c.Reason, Action: "Reconcile", Message: c.Message}
+}

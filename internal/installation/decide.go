@@ -1,0 +1,204 @@
+package installation
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/kit/inventory"
+	"windlass.dev/internal/kit/plan"
+)
+
+// WriteBackAnnotation set to "off" keeps defaults out of the stored spec, for
+// those whose tools insist on the spec that they sent.
+const WriteBackAnnotation = "windlass.dev/write-back"
+
+// WriteBack stores the defaulted spec, as users of the Mattermost Operator's
+// API expect: a size is expanded and erased, replicas are never empty.
+type WriteBack struct{ Mattermost *v1beta1.Mattermost }
+
+func (w WriteBack) String() string { return "write defaults to Mattermost/" + w.Mattermost.Name }
+
+// assessment is what a snapshot means. Deciding and reporting both start from
+// it, so that the status tells of the same view that was acted upon.
+type assessment struct {
+	// Mattermost is the resource with its defaults.
+	Mattermost *v1beta1.Mattermost
+	Deleting   bool
+	// Problems keep the installation from being converged at all.
+	Problems []Problem
+	Upgrade  upgrade
+	// Request is what is wanted, beside what there is.
+	Request   inventory.Request
+	Steps     []plan.Step
+	Conflicts []inventory.Conflict
+}
+
+// Decide says what to do next about one installation, and why not more. It
+// needs no wake-up: all that it waits for is watched.
+func Decide(s Snapshot, _ time.Time) plan.Plan {
+	a := assess(s)
+	p := plan.Plan{Why: a.notes()}
+	if a.Deleting {
+		return p
+	}
+	if writesBack(s, a.Mattermost) {
+		p.Steps = append(p.Steps, plan.Step{Action: WriteBack{a.Mattermost}, Why: "the stored spec lacks defaults"})
+	}
+	p.Steps = append(p.Steps, a.Steps...)
+	return p
+}
+
+// writesBack also holds for a spec with problems that Kubernetes cannot see: it
+// is the API's contract that what is stored is complete.
+func writesBack(s Snapshot, defaulted *v1beta1.Mattermost) bool {
+	return s.Mattermost.Annotations[WriteBackAnnotation] != "off" && !equality.Semantic.DeepEqual(s.Mattermost.Spec, defaulted.Spec)
+}
+
+func assess(s Snapshot) assessment {
+	a := assessment{
+		Mattermost: Default(s.Mattermost),
+		Deleting:   s.Mattermost.DeletionTimestamp != nil,
+		Request:    inventory.Request{Owner: s.Mattermost.UID, Manager: Manager, Live: s.Live, Recorded: s.recorded()},
+	}
+	if a.Deleting {
+		return a // Everything carries an owner reference, so Kubernetes removes it.
+	}
+	a.Problems = append(Validate(a.Mattermost), Check(a.Mattermost, s.Secrets)...)
+	if len(a.Problems) > 0 {
+		return a // What runs keeps running as it is.
+	}
+	objects, err := Render(a.Mattermost, s.Secrets, RenderOptions{OmitReplicas: leavesReplicas(s, a.Mattermost)})
+	if err == nil {
+		a.Upgrade, err = assessUpgrade(s, a.Mattermost, find(objects, plan.RefOf(deploymentKind, s.Mattermost.Namespace, s.Mattermost.Name)))
+	}
+	if err != nil {
+		a.Problems = []Problem{{Path: "spec", Reason: v1beta1.ReasonInvalidSpec, Message: err.Error()}}
+		return a
+	}
+	a.converge(s, objects)
+	return a
+}
+
+// converge fills in what has to change so that the objects are what exists.
+func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) {
+	deployment := plan.RefOf(deploymentKind, s.Mattermost.Namespace, s.Mattermost.Name)
+	a.Request.Wanted, a.Request.Keep = objects, map[plan.Ref]bool{}
+	if !a.Upgrade.Done() {
+		// The old version serves until the database is ready for the new one.
+		a.Request.Keep[deployment] = true
+		a.Request.Wanted = slices.DeleteFunc(slices.Clone(objects), func(o *unstructured.Unstructured) bool { return plan.RefTo(o) == deployment })
+	}
+	for _, job := range s.Jobs {
+		a.Request.Keep[plan.RefOf(jobKind, job.Namespace, job.Name)] = true // Those are the upgrade's to remove.
+	}
+	a.Steps, a.Conflicts = inventory.Converge(a.Request)
+	a.Steps = append(a.Steps, a.Upgrade.steps()...)
+	a.handOverReplicas(s, deployment)
+}
+
+// leavesReplicas says that an autoscaler sets the replicas. Hibernation goes
+// before it: with no replicas an autoscaler rests. A Deployment that does not
+// exist yet starts with the wanted replicas.
+func leavesReplicas(s Snapshot, mm *v1beta1.Mattermost) bool {
+	return s.Autoscaled && s.Deployment != nil && replicas(mm) != 0
+}
+
+// handOverReplicas keeps the replicas when we stop owning them: a field that
+// its only owner no longer applies is removed, and the API server would put in
+// its default of 1. So they are applied under another name first.
+func (a *assessment) handOverReplicas(s Snapshot, deployment plan.Ref) {
+	if !leavesReplicas(s, a.Mattermost) || s.Deployment.Spec.Replicas == nil || !ownsReplicas(s, deployment) {
+		return
+	}
+	i := slices.IndexFunc(a.Steps, func(step plan.Step) bool {
+		apply, ok := step.Action.(plan.Apply)
+		return ok && plan.RefTo(apply.Object) == deployment
+	})
+	if i < 0 {
+		return
+	}
+	hold := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apps/v1", "kind": "Deployment",
+		"metadata": map[string]any{"name": deployment.Name, "namespace": deployment.Namespace},
+		"spec":     map[string]any{"replicas": int64(*s.Deployment.Spec.Replicas)},
+	}}
+	action := plan.Apply{Object: hold, Manager: replicasManager}
+	a.Steps[i].Needs = append(slices.Clone(a.Steps[i].Needs), action.String())
+	a.Steps = slices.Insert(a.Steps, i, plan.Step{Action: action, Why: "an autoscaler sets the replicas from here on"})
+}
+
+func ownsReplicas(s Snapshot, deployment plan.Ref) bool {
+	live, _ := s.live(deployment)
+	for _, entry := range live.Managed {
+		if entry.Manager == Manager && entry.FieldsV1 != nil && strings.Contains(entry.FieldsV1.GetRawString(), `"f:replicas"`) {
+			return true
+		}
+	}
+	return false
+}
+
+func find(objects []*unstructured.Unstructured, ref plan.Ref) *unstructured.Unstructured {
+	i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return plan.RefTo(o) == ref })
+	if i < 0 {
+		return nil
+	}
+	return objects[i]
+}
+
+// replicas is how many pods a defaulted installation is to have.
+func replicas(mm *v1beta1.Mattermost) int32 {
+	if mm.Spec.Replicas == nil {
+		return 1
+	}
+	return *mm.Spec.Replicas
+}
+
+// notes say what the plan is based on and what it waits for.
+func (a assessment) notes() []plan.Note {
+	subject := "Mattermost/" + a.Mattermost.Name
+	if a.Deleting {
+		return []plan.Note{{Subject: subject, Reason: v1beta1.ReasonDeleting, Message: "Kubernetes removes everything that the installation owns."}}
+	}
+	var notes []plan.Note
+	for _, problem := range a.Problems {
+		notes = append(notes, plan.Note{Subject: problem.Path, Reason: problem.Reason, Message: problem.Message})
+	}
+	for _, conflict := range a.Conflicts {
+		notes = append(notes, plan.Note{Subject: conflict.Ref.String(), Reason: v1beta1.ReasonNotOwned, Message: notOwned(conflict)})
+	}
+	if note, ok := a.Upgrade.note(subject); ok {
+		notes = append(notes, note)
+	}
+	return notes
+}
+
+func notOwned(c inventory.Conflict) string {
+	return fmt.Sprintf("%s exists and is not controlled by this installation, so it is left alone; rename or remove it, or rename the installation.", c.Ref)
+}
+
+// note says where an upgrade stands; ok is false when there is none.
+func (u upgrade) note(subject string) (note plan.Note, ok bool) {
+	note = plan.Note{Subject: subject, Reason: v1beta1.ReasonUpdateJobRunning}
+	switch {
+	case !u.Needed:
+		return note, false
+	case u.Failed():
+		note.Reason = v1beta1.ReasonUpdateJobFailed
+		note.Message = fmt.Sprintf("Job %s, which migrates the database for %s, failed (%s); %s keeps serving. Read the logs of its pods; then delete the Job to try again, or set the version back.",
+			u.Live.Name, u.To, failure(u.Live), u.From)
+	case u.Done():
+		note.Reason = v1beta1.ReasonUpdateJobSucceeded
+		note.Message = fmt.Sprintf("Job %s migrated the database; %s replaces %s.", u.Live.Name, u.To, u.From)
+	case len(u.Stale) > 0:
+		note.Message = fmt.Sprintf("Job %s of another upgrade has to end before the database is migrated for %s; %s keeps serving.", u.Stale[0].Name, u.To, u.From)
+	default:
+		note.Message = fmt.Sprintf("Job %s migrates the database for %s; %s keeps serving until it has succeeded.", u.Job.GetName(), u.To, u.From)
+	}
+	return note, true
+}

@@ -1,0 +1,135 @@
+package installation
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"windlass.dev/api/installation/v1beta1"
+)
+
+// environment returns the main container's variables. Their order is part of
+// the pod template: another one would restart every installation that is taken
+// over from the Mattermost Operator.
+func environment(mm *v1beta1.Mattermost, secrets map[string]Secret) []corev1.EnvVar {
+	env := databaseEnv(mm, secrets)
+	env = append(env, fileStoreEnv(mm)...)
+	env = append(env, elasticSearchEnv(mm)...)
+	env = append(env, generalEnv(mm)...)
+	return merge(env, mm.Spec.MattermostEnv)
+}
+
+// merge replaces variables in place and appends new ones.
+func merge(env, theirs []corev1.EnvVar) []corev1.EnvVar {
+	for _, e := range theirs {
+		i := slices.IndexFunc(env, func(have corev1.EnvVar) bool { return have.Name == e.Name })
+		if i >= 0 {
+			env[i] = *e.DeepCopy()
+		} else {
+			env = append(env, *e.DeepCopy())
+		}
+	}
+	return env
+}
+
+func fromSecret(name, secret, key string) corev1.EnvVar {
+	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+		LocalObjectReference: corev1.LocalObjectReference{Name: secret}, Key: key,
+	}}}
+}
+
+func databaseEnv(mm *v1beta1.Mattermost, secrets map[string]Secret) []corev1.EnvVar {
+	name := externalDatabase(mm)
+	facts := secrets[name]
+	datasource := keyConnection
+	if facts.Has(keyDatasource) {
+		datasource = keyDatasource
+	}
+	env := []corev1.EnvVar{fromSecret("MM_CONFIG", name, keyConnection), fromSecret(keyDatasource, name, datasource)}
+	if facts.Has(keyReplicas) {
+		env = append(env, fromSecret(keyReplicas, name, keyReplicas))
+	}
+	return env
+}
+
+func fileStoreEnv(mm *v1beta1.Mattermost) []corev1.EnvVar {
+	if fileStore(mm) == fileStoreVolume {
+		return []corev1.EnvVar{
+			{Name: "MM_FILESETTINGS_DRIVERNAME", Value: "local"},
+			{Name: "MM_FILESETTINGS_DIRECTORY", Value: dataPath},
+		}
+	}
+	s3 := mm.Spec.FileStore.External
+	env := []corev1.EnvVar{
+		{Name: "MM_FILESETTINGS_DRIVERNAME", Value: "amazons3"},
+		{Name: "MM_FILESETTINGS_AMAZONS3BUCKET", Value: s3.Bucket},
+		{Name: "MM_FILESETTINGS_AMAZONS3ENDPOINT", Value: s3.URL},
+		{Name: "MM_FILESETTINGS_AMAZONS3SSL", Value: "true"},
+	}
+	if s3.UseServiceAccount {
+		return env
+	}
+	return append(env,
+		fromSecret("MM_FILESETTINGS_AMAZONS3ACCESSKEYID", s3.Secret, keyAccess),
+		fromSecret("MM_FILESETTINGS_AMAZONS3SECRETACCESSKEY", s3.Secret, keySecret))
+}
+
+func elasticSearchEnv(mm *v1beta1.Mattermost) []corev1.EnvVar {
+	es := mm.Spec.ElasticSearch
+	if es.Host == "" {
+		return nil
+	}
+	return []corev1.EnvVar{
+		{Name: "MM_ELASTICSEARCHSETTINGS_ENABLEINDEXING", Value: "true"},
+		{Name: "MM_ELASTICSEARCHSETTINGS_ENABLESEARCHING", Value: "true"},
+		{Name: "MM_ELASTICSEARCHSETTINGS_CONNECTIONURL", Value: es.Host},
+		{Name: "MM_ELASTICSEARCHSETTINGS_USERNAME", Value: es.UserName},
+		{Name: "MM_ELASTICSEARCHSETTINGS_PASSWORD", Value: es.Password},
+	}
+}
+
+func generalEnv(mm *v1beta1.Mattermost) []corev1.EnvVar {
+	env := []corev1.EnvVar{
+		{Name: "MM_PLUGINSETTINGS_ENABLEUPLOADS", Value: "true"},
+		{Name: "MM_METRICSSETTINGS_ENABLE", Value: "true"},
+		{Name: "MM_METRICSSETTINGS_LISTENADDRESS", Value: ":8067"},
+		{Name: "MM_CLUSTERSETTINGS_ENABLE", Value: "true"},
+		{Name: "MM_CLUSTERSETTINGS_CLUSTERNAME", Value: "production"},
+		{Name: "MM_INSTALL_TYPE", Value: "kubernetes-operator"},
+	}
+	if host(mm) != "" {
+		env = append(env, corev1.EnvVar{Name: "MM_SERVICESETTINGS_SITEURL", Value: "https://" + host(mm)})
+	}
+	size := maxFileSize(ingressAnnotations(mm)[bodySizeAnnotation])
+	env = append(env, corev1.EnvVar{Name: "MM_FILESETTINGS_MAXFILESIZE", Value: strconv.FormatInt(size, 10)})
+	if mm.Spec.LicenseSecret != "" {
+		env = append(env, corev1.EnvVar{Name: "MM_SERVICESETTINGS_LICENSEFILELOCATION", Value: licencePath + "/" + keyLicence})
+	}
+	return env
+}
+
+const (
+	mebibyte = 1 << 20
+	// defaultMaxFileSize is 1000 MiB, in bytes.
+	defaultMaxFileSize = 1000 * mebibyte
+	// largestMaxFileSize keeps the number of megabytes from overflowing.
+	largestMaxFileSize = 1 << 40
+)
+
+// maxFileSize is the largest upload, in bytes, that fits through the ingress
+// controller. Only the units M and G are understood; G counts 1000 MiB, as the
+// Mattermost Operator has it. Everything else gives the default.
+func maxFileSize(bodySize string) int64 {
+	if bodySize == "" {
+		return defaultMaxFileSize
+	}
+	number, unit := bodySize[:len(bodySize)-1], bodySize[len(bodySize)-1:]
+	factor := map[string]int64{"m": mebibyte, "g": 1000 * mebibyte}[strings.ToLower(unit)]
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || factor == 0 || n < 0 || n > largestMaxFileSize/factor {
+		return defaultMaxFileSize
+	}
+	return n * factor
+}

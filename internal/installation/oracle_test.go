@@ -1,0 +1,297 @@
+package installation
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/kit/plan"
+)
+
+// refused are the cases that this version does not carry out, with the reason.
+// Every other case has to come out exactly as the oracle says.
+var refused = map[string]string{
+	// Parts of the API that a later version brings.
+	"alb*": v1beta1.ReasonUnsupportedField, "jobserver*": v1beta1.ReasonUnsupportedField, "lb*": v1beta1.ReasonUnsupportedField,
+	"fs-local*": v1beta1.ReasonUnsupportedField, "minio*": v1beta1.ReasonUnsupportedField,
+	"fs-no-url": v1beta1.ReasonUnsupportedField, "licence-volumes": v1beta1.ReasonUnsupportedField,
+	"mysql*": v1beta1.ReasonUnsupportedField, "patch-*": v1beta1.ReasonUnsupportedField,
+	// What upstream cannot carry out either.
+	"legacy-ingress-none": v1beta1.ReasonInvalidSpec, "volume-hostpath": v1beta1.ReasonInvalidSpec,
+	"volume-nfs": v1beta1.ReasonInvalidSpec, "volume-mount-only": v1beta1.ReasonInvalidSpec,
+	"fs-secret-missing": v1beta1.ReasonSecretNotFound, "fs-secret-empty": v1beta1.ReasonSecretInvalid,
+}
+
+// carriedOut are exceptions among the patterns above.
+var carriedOut = []string{"alb-disabled", "patch-disabled"}
+
+func refusal(name string) (reason string, ok bool) {
+	if slices.Contains(carriedOut, name) {
+		return "", false
+	}
+	for pattern, reason := range refused {
+		if match, _ := filepath.Match(pattern, name); match {
+			return reason, true
+		}
+	}
+	return "", false
+}
+
+// oracle is one case: the input, and what upstream made of it.
+type oracle struct {
+	input   *v1beta1.Mattermost
+	secrets map[string]Secret
+	want    map[plan.Ref]*unstructured.Unstructured
+}
+
+func readOracle(t testing.TB, name string) oracle {
+	t.Helper()
+	o := oracle{secrets: map[string]Secret{}, want: map[plan.Ref]*unstructured.Unstructured{}}
+	for _, object := range readAll(t, filepath.Join("testdata", "oracles", name, "input.yaml")) {
+		switch object.GetKind() {
+		case "Mattermost":
+			o.input = &v1beta1.Mattermost{}
+			convert(t, object, o.input)
+			o.input.UID = types.UID("uid-of-" + name)
+		case "Secret":
+			secret := &corev1.Secret{}
+			convert(t, object, secret)
+			secret.Data = map[string][]byte{}
+			for key, value := range secret.StringData {
+				secret.Data[key] = []byte(value)
+			}
+			o.secrets[secret.Name] = FactsOf(Redact(secret))
+		}
+	}
+	for _, object := range readAll(t, filepath.Join("testdata", "oracles", name, "want.yaml")) {
+		o.want[plan.RefTo(object)] = object
+	}
+	return o
+}
+
+func readAll(t testing.TB, path string) []*unstructured.Unstructured {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*unstructured.Unstructured
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(object)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		all = append(all, object)
+	}
+}
+
+func convert(t testing.TB, from *unstructured.Unstructured, to any) {
+	t.Helper()
+	content, err := from.MarshalJSON()
+	if err == nil {
+		err = json.Unmarshal(content, to)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func oracleNames(t testing.TB) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join("testdata", "oracles"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+// TestOracles compares what we apply, and what we write back, with what upstream
+// made: each field that we send has upstream's value, and what upstream has
+// beyond that is what the API server fills in by itself.
+func TestOracles(t *testing.T) {
+	t.Parallel()
+	for _, name := range oracleNames(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := readOracle(t, name)
+			mm := Default(o.input)
+			problems := append(Validate(mm), Check(mm, o.secrets)...)
+			if reason, ok := refusal(name); ok {
+				if !slices.ContainsFunc(problems, func(p Problem) bool { return p.Reason == reason }) {
+					t.Errorf("want a problem with reason %s, got %v", reason, problems)
+				}
+				return
+			}
+			if len(problems) > 0 {
+				t.Fatalf("refused: %v", problems)
+			}
+			objects, err := Render(mm, o.secrets, RenderOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, object := range objects {
+				ref := plan.RefTo(object)
+				want, ok := o.want[ref]
+				if !ok {
+					t.Errorf("upstream has no %s", ref)
+					continue
+				}
+				delete(o.want, ref)
+				compareIntent(t, ref.String(), want.Object, normalized(object))
+			}
+			compareSpec(t, o.want, mm)
+			for ref := range o.want {
+				if ref.Kind != "Mattermost" && (ref.Kind != "ServiceAccount" || !usesServiceAccount(mm)) {
+					t.Errorf("upstream also has %s", ref)
+				}
+			}
+		})
+	}
+}
+
+// compareSpec compares the spec that is written back.
+func compareSpec(t *testing.T, want map[plan.Ref]*unstructured.Unstructured, mm *v1beta1.Mattermost) {
+	t.Helper()
+	ref := plan.RefOf(v1beta1.GroupVersion.WithKind("Mattermost").GroupKind(), mm.Namespace, mm.Name)
+	got, err := runtime.DefaultUnstructuredConverter.ToUnstructured(mm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareIntent(t, "spec", want[ref].Object["spec"], got["spec"])
+}
+
+func normalized(object *unstructured.Unstructured) map[string]any {
+	copied := object.DeepCopy()
+	owners, _, _ := unstructured.NestedSlice(copied.Object, "metadata", "ownerReferences")
+	for _, o := range owners {
+		delete(o.(map[string]any), "uid")
+	}
+	_ = unstructured.SetNestedSlice(copied.Object, owners, "metadata", "ownerReferences")
+	return copied.Object
+}
+
+// compareIntent fails when ours differs from upstream's, apart from what the
+// API server would add to ours.
+func compareIntent(t *testing.T, path string, want, got any) {
+	t.Helper()
+	switch want := want.(type) {
+	case map[string]any:
+		ours, ok := got.(map[string]any)
+		if !ok {
+			t.Errorf("%s: want a map, got %v", path, got)
+			return
+		}
+		for _, key := range slices.Sorted(maps.Keys(want)) {
+			if leaks[t.Name()+"/"+path+"."+key] {
+				continue
+			}
+			ourValue, sent := ours[key]
+			if sent {
+				compareIntent(t, path+"."+key, want[key], ourValue)
+			} else if !filledIn(path+"."+key, want[key]) {
+				t.Errorf("%s.%s: upstream has %v, we send nothing", path, key, want[key])
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(ours)) {
+			if _, ok := want[key]; !ok {
+				t.Errorf("%s.%s: upstream has nothing, we send %v", path, key, ours[key])
+			}
+		}
+	case []any:
+		ours, ok := got.([]any)
+		if !ok || len(ours) != len(want) {
+			t.Errorf("%s: want %v, got %v", path, want, got)
+			return
+		}
+		for i := range want {
+			compareIntent(t, fmt.Sprintf("%s[%d]", path, i), want[i], ours[i])
+		}
+	default:
+		if !reflect.DeepEqual(want, got) {
+			t.Errorf("%s: want %v, got %v", path, want, got)
+		}
+	}
+}
+
+// leaks are labels of pods that upstream, by sharing a map, also puts where
+// nobody asked for them. Leaving them off restarts nothing.
+var leaks = map[string]bool{
+	"TestOracles/pod-extra-labels-resource-labels/Deployment/mm.metadata.labels.own": true,
+}
+
+// filledInByServer are the fields, by the end of their path, that the API server
+// or a controller of Kubernetes fills in, with the value.
+var filledInByServer = map[string]any{
+	"annotations.deployment.kubernetes.io/revision":    "1",
+	"spec.progressDeadlineSeconds":                     int64(600),
+	"spec.template.spec.restartPolicy":                 "Always",
+	"spec.template.spec.schedulerName":                 "default-scheduler",
+	"spec.template.spec.dnsPolicy":                     "ClusterFirst",
+	"spec.template.spec.serviceAccount":                "mm",
+	"spec.template.spec.terminationGracePeriodSeconds": int64(30),
+	"terminationMessagePath":                           "/dev/termination-log",
+	"terminationMessagePolicy":                         "File",
+	"imagePullPolicy":                                  "IfNotPresent",
+	"httpGet.path":                                     "/",
+	"httpGet.scheme":                                   "HTTP",
+	"probe.successThreshold":                           int64(1),
+	"probe.timeoutSeconds":                             int64(1),
+	"defaultMode":                                      int64(420),
+	"fieldRef.apiVersion":                              "v1",
+	"expirationSeconds":                                int64(3600),
+	"protocol":                                         "TCP",
+	"spec.sessionAffinity":                             "None",
+	"spec.type":                                        "ClusterIP",
+	"spec.internalTrafficPolicy":                       "Cluster",
+	"spec.ipFamilyPolicy":                              "SingleStack",
+}
+
+// filledIn reports whether the value is what Kubernetes puts there by itself.
+func filledIn(path string, value any) bool {
+	if reflect.DeepEqual(value, map[string]any{}) {
+		return true // An empty structure says nothing.
+	}
+	path = strings.NewReplacer("livenessProbe", "probe", "readinessProbe", "probe").Replace(path)
+	if strings.HasSuffix(path, "annotations") {
+		return reflect.DeepEqual(value, map[string]any{"deployment.kubernetes.io/revision": "1"})
+	}
+	if strings.HasSuffix(path, ".spec.clusterIPs") || strings.HasSuffix(path, ".spec.ipFamilies") {
+		return true
+	}
+	if strings.HasSuffix(path, ".imagePullPolicy") && value == "Always" {
+		return true // What the tag latest means.
+	}
+	for end, standard := range filledInByServer {
+		if strings.HasSuffix(path, "."+end) && reflect.DeepEqual(standard, value) {
+			return true
+		}
+	}
+	return false
+}

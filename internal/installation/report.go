@@ -1,0 +1,260 @@
+package installation
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/kit/inventory"
+	"windlass.dev/internal/kit/plan"
+)
+
+// messageLimit bounds a condition's message and status.error, in bytes. A
+// message of the API server can quote a whole object.
+const messageLimit = 1024
+
+// Report returns a copy of the resource with the status it should now have.
+func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
+	a := assess(s)
+	h := assessHealth(s, a.Mattermost, a.Request.Wanted)
+	mm := s.Mattermost.DeepCopy()
+	status := &mm.Status
+	status.ObservedGeneration = generation(s, outcome)
+	status.Inventory = items(inventory.Next(a.Request, outcome))
+	status.Replicas, status.UpdatedReplicas = h.Replicas, h.Updated
+	if len(a.Problems) == 0 && !a.Deleting {
+		status.Endpoint = h.Endpoint
+	}
+	summary := summarise(a, h, outcome)
+	status.State = summary.state
+	status.Error = summary.hardError
+	if summary.state != v1beta1.Reconciling && h.Updated > 0 || summary.state == v1beta1.Stable {
+		status.Version, status.Image = a.Mattermost.Spec.Version, a.Mattermost.Spec.Image
+	}
+	c := conditions{list: &status.Conditions, generation: status.ObservedGeneration, now: now}
+	c.summary(summary)
+	if !a.Deleting {
+		c.set(dependency(v1beta1.ConditionDatabaseReady, "spec.database", "The database connection is configured from its Secret.", a.Problems))
+		c.set(dependency(v1beta1.ConditionFileStoreReady, "spec.fileStore", "The file store is configured.", a.Problems))
+		c.set(endpointCondition(a, h))
+		c.upgrade(a.Upgrade)
+	}
+	return mm
+}
+
+// Unknown is the report of a pass that could not read what it needed. What was
+// reported before may still be true, so only the summary changes.
+func Unknown(stored *v1beta1.Mattermost, err error, now time.Time) *v1beta1.Mattermost {
+	mm := stored.DeepCopy()
+	c := conditions{list: &mm.Status.Conditions, generation: mm.Generation, now: now}
+	c.set(metav1.Condition{
+		Type: v1beta1.ConditionReady, Status: metav1.ConditionUnknown, Reason: v1beta1.ReasonObserveFailed,
+		Message: plan.Bounded("Nothing was changed, because the installation could not be read: "+err.Error(), messageLimit),
+	})
+	return mm
+}
+
+// generation is the one that this pass acted on. Writing defaults back makes
+// the next one, and it is guarded by the resource version, so it is known.
+func generation(s Snapshot, outcome plan.Outcome) int64 {
+	for _, step := range outcome.Done {
+		if _, ok := step.Action.(WriteBack); ok {
+			return s.Mattermost.Generation + 1
+		}
+	}
+	return s.Mattermost.Generation
+}
+
+func items(digests inventory.Digests) []v1beta1.InventoryItem {
+	var all []v1beta1.InventoryItem
+	for ref, digest := range digests {
+		all = append(all, v1beta1.InventoryItem{Group: ref.Group, Kind: ref.Kind, Name: ref.Name, Digest: digest})
+	}
+	slices.SortFunc(all, func(a, b v1beta1.InventoryItem) int {
+		return cmp.Or(strings.Compare(a.Group, b.Group), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
+	})
+	return all
+}
+
+// summary is the one sentence about an installation.
+type summary struct {
+	state     v1beta1.RunningState
+	reason    string
+	message   string
+	hardError string
+	// needsPerson says that nothing will change by waiting.
+	needsPerson bool
+}
+
+// summarise goes from what hinders most to what hinders least.
+func summarise(a assessment, h health, outcome plan.Outcome) summary {
+	state := v1beta1.Reconciling
+	if h.Usable() {
+		state = v1beta1.Ready
+	}
+	switch {
+	case a.Deleting:
+		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonDeleting, message: "The installation is being deleted; Kubernetes removes everything that it owns."}
+	case len(a.Problems) > 0:
+		message := problemsMessage(a.Problems)
+		return summary{state: v1beta1.Reconciling, reason: a.Problems[0].Reason, message: message, hardError: message, needsPerson: true}
+	case len(a.Conflicts) > 0:
+		message := conflictsMessage(a.Conflicts)
+		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonNotOwned, message: message, hardError: message, needsPerson: true}
+	case len(outcome.Failed) > 0:
+		message := failuresMessage(outcome.Failed)
+		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonApplyFailed, message: message, hardError: message}
+	case a.Upgrade.Needed && !a.Upgrade.Done():
+		note, _ := a.Upgrade.note("")
+		s := summary{state: v1beta1.Reconciling, reason: note.Reason, message: note.Message, needsPerson: a.Upgrade.Failed()}
+		if s.needsPerson {
+			s.hardError = s.message
+		}
+		return s
+	case changed(outcome):
+		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonProgressing, message: "Changes were applied; Kubernetes is carrying them out."}
+	case h.Settled() && h.Wanted == 0:
+		return summary{state: v1beta1.Stable, reason: v1beta1.ReasonHibernated, message: "The installation hibernates: no pods are wanted and none run."}
+	case h.Settled():
+		return summary{state: v1beta1.Stable, reason: v1beta1.ReasonStable, message: "All pods run the wanted version and are available."}
+	case h.Stuck != "":
+		return summary{
+			state: state, reason: v1beta1.ReasonDeploymentUnavailable, needsPerson: true,
+			message: fmt.Sprintf("The roll-out makes no progress (%s). Look at the pods' events and logs; Windlass goes on by itself once they start.", h.Stuck),
+		}
+	case !h.Routed:
+		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonIngressNotFound, message: "The Ingress is not there yet."}
+	default:
+		return summary{state: state, reason: v1beta1.ReasonDeploymentProgressing, message: "Kubernetes is rolling out the wanted version; not all pods are available yet."}
+	}
+}
+
+// changed reports whether the pass changed what the pods or the route depend
+// on: the snapshot is older than that, and must not pass for its result.
+func changed(outcome plan.Outcome) bool {
+	return slices.ContainsFunc(outcome.Done, func(step plan.Step) bool {
+		switch action := step.Action.(type) {
+		case plan.Apply:
+			return action.Manager == ""
+		case plan.Delete:
+			return action.Ref.GroupKind() != jobKind
+		}
+		return false
+	})
+}
+
+func problemsMessage(problems []Problem) string {
+	var all []string
+	for _, p := range problems {
+		all = append(all, p.Path+": "+p.Message)
+	}
+	return plan.Bounded(strings.Join(all, " "), messageLimit)
+}
+
+func conflictsMessage(conflicts []inventory.Conflict) string {
+	var all []string
+	for _, c := range conflicts {
+		all = append(all, notOwned(c))
+	}
+	slices.Sort(all)
+	return plan.Bounded(strings.Join(all, " "), messageLimit)
+}
+
+func failuresMessage(failures []plan.Failure) string {
+	all := map[string]bool{}
+	for _, f := range failures {
+		all[f.Err.Error()] = true
+	}
+	return plan.Bounded(strings.Join(slices.Sorted(maps.Keys(all)), "; "), messageLimit)
+}
+
+// dependency reports on what the installation needs from outside, by the
+// problems found under a path.
+func dependency(kind, path, configured string, problems []Problem) metav1.Condition {
+	c := metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonConfigured, Message: configured}
+	var mine []Problem
+	for _, p := range problems {
+		if p.Path == path || strings.HasPrefix(p.Path, path+".") {
+			mine = append(mine, p)
+		}
+	}
+	if len(mine) > 0 {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, mine[0].Reason, problemsMessage(mine)
+	}
+	return c
+}
+
+func endpointCondition(a assessment, h health) metav1.Condition {
+	c := metav1.Condition{Type: v1beta1.ConditionEndpointReady, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonConfigured}
+	switch {
+	case len(a.Problems) > 0:
+		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, a.Problems[0].Reason, "The route was not looked at, because the spec has problems."
+	case !h.Routed:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1beta1.ReasonIngressNotFound, "The Ingress is not there yet."
+	case h.Endpoint == noEndpoint:
+		c.Message = "No route is asked for; the installation is reached through its Service."
+	default:
+		c.Message = "The Ingress routes " + h.Endpoint + "."
+	}
+	return c
+}
+
+// conditions sets conditions so that a transition time changes with a status only.
+type conditions struct {
+	list       *[]metav1.Condition
+	generation int64
+	now        time.Time
+}
+
+func (c conditions) set(condition metav1.Condition) {
+	condition.ObservedGeneration = c.generation
+	condition.LastTransitionTime = metav1.NewTime(c.now.Truncate(time.Second))
+	meta.SetStatusCondition(c.list, condition)
+}
+
+// summary sets Ready, and of Reconciling and Stalled the one that holds, as
+// kstatus reads them: their absence means False.
+func (c conditions) summary(s summary) {
+	ready := metav1.ConditionFalse
+	if s.state == v1beta1.Stable {
+		ready = metav1.ConditionTrue
+	}
+	c.set(metav1.Condition{Type: v1beta1.ConditionReady, Status: ready, Reason: s.reason, Message: s.message})
+	hinder, other := v1beta1.ConditionReconciling, v1beta1.ConditionStalled
+	if s.needsPerson {
+		hinder, other = other, hinder
+	}
+	meta.RemoveStatusCondition(c.list, other)
+	if ready == metav1.ConditionTrue {
+		meta.RemoveStatusCondition(c.list, hinder)
+		return
+	}
+	c.set(metav1.Condition{Type: hinder, Status: metav1.ConditionTrue, Reason: s.reason, Message: s.message})
+}
+
+// upgrade reports on the update Job. The last word on an upgrade that is over
+// stays only if it succeeded.
+func (c conditions) upgrade(u upgrade) {
+	note, needed := u.note("")
+	if !needed {
+		if last := meta.FindStatusCondition(*c.list, v1beta1.ConditionUpdateJobSucceeded); last != nil && last.Status != metav1.ConditionTrue {
+			meta.RemoveStatusCondition(c.list, v1beta1.ConditionUpdateJobSucceeded)
+		}
+		return
+	}
+	status := metav1.ConditionUnknown
+	switch {
+	case u.Failed():
+		status = metav1.ConditionFalse
+	case u.Done():
+		status = metav1.ConditionTrue
+	}
+	c.set(metav1.Condition{Type: v1beta1.ConditionUpdateJobSucceeded, Status: status, Reason: note.Reason, Message: plan.Bounded(note.Message, messageLimit)})
+}

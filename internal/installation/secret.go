@@ -1,0 +1,124 @@
+package installation
+
+import (
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"windlass.dev/api/installation/v1beta1"
+)
+
+// Keys of the Secrets that an installation refers to.
+const (
+	keyConnection = "DB_CONNECTION_STRING"
+	keyDatasource = "MM_SQLSETTINGS_DATASOURCE"
+	keyReplicas   = "MM_SQLSETTINGS_DATASOURCEREPLICAS"
+	keyCheckURL   = "DB_CONNECTION_CHECK_URL"
+	keyAccess     = "accesskey"
+	keySecret     = "secretkey"
+	keyLicence    = "license"
+)
+
+// Secret is what is known of a Secret: which keys it has, and nothing from which
+// a value could be told.
+type Secret struct {
+	// Keys that we know, in order.
+	Keys []string `json:"keys,omitempty"`
+	// Empty are those of them that have no value.
+	Empty []string `json:"empty,omitempty"`
+	// DatabaseScheme is the scheme of DB_CONNECTION_STRING: postgres, mysql, …
+	DatabaseScheme string `json:"databaseScheme,omitempty"`
+	// CheckScheme and CheckHost are about DB_CONNECTION_CHECK_URL: its scheme,
+	// and whether it names a host. The scheme is empty if it is no URL.
+	CheckScheme string `json:"checkScheme,omitempty"`
+	CheckHost   bool   `json:"checkHost,omitempty"`
+}
+
+// Has reports whether the key exists, with a value or without.
+func (s Secret) Has(key string) bool { return slices.Contains(s.Keys, key) }
+
+// HasValue reports whether the key has a value.
+func (s Secret) HasValue(key string) bool { return s.Has(key) && !slices.Contains(s.Empty, key) }
+
+// factsAnnotation carries the facts of a redacted Secret, in the cache only.
+const factsAnnotation = "windlass.dev/facts"
+
+// Redact returns a Secret without values that still answers what FactsOf is
+// asked. It is how Secrets are cached: what is not in memory cannot leak.
+func Redact(secret *corev1.Secret) *corev1.Secret {
+	content, err := json.Marshal(facts(secret))
+	if err != nil {
+		panic(err) // A struct of strings is JSON.
+	}
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Name: secret.Name, Namespace: secret.Namespace, UID: secret.UID, ResourceVersion: secret.ResourceVersion,
+		Annotations: map[string]string{factsAnnotation: string(content)},
+	}}
+}
+
+// FactsOf returns what is known of a redacted Secret. Of one that was not
+// redacted nothing is known.
+func FactsOf(redacted *corev1.Secret) Secret {
+	var s Secret
+	if err := json.Unmarshal([]byte(redacted.Annotations[factsAnnotation]), &s); err != nil {
+		return Secret{}
+	}
+	return s
+}
+
+func facts(secret *corev1.Secret) Secret {
+	var s Secret
+	for _, key := range []string{keyConnection, keyDatasource, keyReplicas, keyCheckURL, keyAccess, keySecret, keyLicence} {
+		value, ok := secret.Data[key]
+		if !ok {
+			continue
+		}
+		s.Keys = append(s.Keys, key)
+		if len(value) == 0 {
+			s.Empty = append(s.Empty, key)
+		}
+	}
+	s.DatabaseScheme, _, _ = strings.Cut(string(secret.Data[keyConnection]), "://")
+	if !strings.Contains(string(secret.Data[keyConnection]), "://") {
+		s.DatabaseScheme = "" // It is no URL, and may be a password.
+	}
+	if check, err := url.Parse(strings.TrimSpace(string(secret.Data[keyCheckURL]))); err == nil && s.Has(keyCheckURL) {
+		s.CheckScheme, s.CheckHost = check.Scheme, check.Hostname() != ""
+	}
+	if !known(s.DatabaseScheme) {
+		s.DatabaseScheme = otherScheme
+	}
+	if !known(s.CheckScheme) {
+		s.CheckScheme = otherScheme
+	}
+	return s
+}
+
+// otherScheme stands for every scheme that we do not know: a text before "://"
+// need not be a scheme.
+const otherScheme = "other"
+
+func known(scheme string) bool {
+	return slices.Contains([]string{"", "postgres", "postgresql", "mysql", "http", "https"}, scheme)
+}
+
+// References returns the names of the Secrets that decide what is rendered, in
+// order and each once.
+func References(mm *v1beta1.Mattermost) []string {
+	var names []string
+	if name := externalDatabase(mm); name != "" {
+		names = append(names, name)
+	}
+	if fs := mm.Spec.FileStore.External; fileStore(mm) == fileStoreExternal && !fs.UseServiceAccount && fs.Secret != "" {
+		names = append(names, fs.Secret)
+	}
+	if mm.Spec.LicenseSecret != "" {
+		names = append(names, mm.Spec.LicenseSecret)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

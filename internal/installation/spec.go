@@ -1,0 +1,207 @@
+package installation
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"windlass.dev/api/installation/v1beta1"
+)
+
+// Names that objects and containers have.
+const (
+	mainContainer = "mattermost"
+	databaseCheck = "init-check-database"
+	dataVolume    = "mattermost-data"
+	dataPath      = "/mattermost/data"
+	licenceVolume = "mattermost-license"
+	licencePath   = "/mattermost-license"
+)
+
+// Labels of everything that an installation consists of.
+const (
+	appLabel          = "app"
+	installationLabel = "installation.mattermost.com/installation"
+	resourceLabel     = "installation.mattermost.com/resource"
+)
+
+// selector returns the labels by which pods belong to an installation. They
+// cannot change in the life of a Deployment.
+func selector(mm *v1beta1.Mattermost) map[string]string {
+	return map[string]string{appLabel: "mattermost", installationLabel: mm.Name, resourceLabel: mm.Name}
+}
+
+// labels returns the user's labels with those of the installation over them.
+func labels(mm *v1beta1.Mattermost) map[string]string {
+	all := maps.Clone(mm.Spec.ResourceLabels)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, selector(mm))
+	return all
+}
+
+// image is the full name of the image. A digest may stand in for the version.
+func image(mm *v1beta1.Mattermost) string {
+	if strings.HasPrefix(mm.Spec.Version, "sha256:") {
+		return mm.Spec.Image + "@" + mm.Spec.Version
+	}
+	return mm.Spec.Image + ":" + mm.Spec.Version
+}
+
+// externalDatabase returns the name of the database's Secret; empty when the
+// database is not external.
+func externalDatabase(mm *v1beta1.Mattermost) string {
+	if mm.Spec.Database.External == nil {
+		return ""
+	}
+	return mm.Spec.Database.External.Secret
+}
+
+type databaseKind string
+
+const (
+	databasePostgres databaseKind = "postgres"
+	databaseMySQL    databaseKind = "mysql"
+	databaseOther    databaseKind = "other"
+)
+
+func databaseType(secret Secret) databaseKind {
+	switch secret.DatabaseScheme {
+	case "postgres", "postgresql":
+		return databasePostgres
+	case "mysql":
+		return databaseMySQL
+	default:
+		return databaseOther
+	}
+}
+
+type fileStoreKind string
+
+const (
+	fileStoreExternal fileStoreKind = "external"
+	fileStoreVolume   fileStoreKind = "externalVolume"
+	fileStoreLocal    fileStoreKind = "local"
+	fileStoreManaged  fileStoreKind = "operatorManaged"
+)
+
+// fileStore tells which of the members of spec.fileStore is meant. None means
+// one that is run by an operator.
+func fileStore(mm *v1beta1.Mattermost) fileStoreKind {
+	fs := mm.Spec.FileStore
+	switch {
+	case fs.External != nil && fs.External.URL != "":
+		return fileStoreExternal
+	case fs.ExternalVolume != nil && fs.ExternalVolume.VolumeClaimName != "":
+		return fileStoreVolume
+	case fs.Local != nil && fs.Local.Enabled:
+		return fileStoreLocal
+	default:
+		return fileStoreManaged
+	}
+}
+
+// usesServiceAccount says that the ServiceAccount of the installation's name is
+// the user's, and has the rights to the file store.
+func usesServiceAccount(mm *v1beta1.Mattermost) bool {
+	return fileStore(mm) == fileStoreExternal && mm.Spec.FileStore.External.UseServiceAccount
+}
+
+// ingressEnabled says whether there is to be an Ingress. A spec that says
+// nothing of it means the deprecated fields, which have no switch.
+func ingressEnabled(mm *v1beta1.Mattermost) bool {
+	return mm.Spec.Ingress == nil || mm.Spec.Ingress.Enabled
+}
+
+// host is the first host of the site; empty when none is known.
+func host(mm *v1beta1.Mattermost) string {
+	if mm.Spec.Ingress != nil {
+		return mm.Spec.Ingress.Host
+	}
+	return mm.Spec.IngressName
+}
+
+// hosts are all hosts, each once, the first one first.
+func hosts(mm *v1beta1.Mattermost) []string {
+	all := []string{host(mm)}
+	if mm.Spec.Ingress != nil {
+		for _, h := range mm.Spec.Ingress.Hosts {
+			if h.HostName != "" && !slices.Contains(all, h.HostName) {
+				all = append(all, h.HostName)
+			}
+		}
+	}
+	return all
+}
+
+// tlsSecret names the Secret with the certificate; empty for no TLS.
+func tlsSecret(mm *v1beta1.Mattermost) string {
+	switch {
+	case mm.Spec.Ingress != nil:
+		return mm.Spec.Ingress.TLSSecret
+	case mm.Spec.UseIngressTLS:
+		return strings.ReplaceAll(mm.Spec.IngressName, ".", "-") + "-tls-cert"
+	default:
+		return ""
+	}
+}
+
+// Annotations of an Ingress that mean something to us.
+const (
+	bodySizeAnnotation = "nginx.ingress.kubernetes.io/proxy-body-size"
+	classAnnotation    = "kubernetes.io/ingress.class"
+)
+
+// ingressClass is the class of the Ingress; nil asks for nginx by annotation.
+func ingressClass(mm *v1beta1.Mattermost) *string {
+	if mm.Spec.Ingress != nil {
+		return mm.Spec.Ingress.IngressClass
+	}
+	return nil
+}
+
+// ingressAnnotations returns the user's annotations over the defaults. Snippets
+// are dropped, because they are configuration code that runs with the ingress
+// controller's rights, and so are values with line breaks, which smuggle them.
+func ingressAnnotations(mm *v1beta1.Mattermost) map[string]string {
+	all := map[string]string{bodySizeAnnotation: "1000M"}
+	if ingressClass(mm) == nil {
+		all[classAnnotation] = "nginx"
+	}
+	theirs := mm.Spec.IngressAnnotations
+	if mm.Spec.Ingress != nil {
+		theirs = mm.Spec.Ingress.Annotations
+	}
+	for key, value := range theirs {
+		if !strings.Contains(strings.ToLower(key), "snippet") && !strings.ContainsAny(value, "\r\n") {
+			all[key] = value
+		}
+	}
+	return all
+}
+
+// podAnnotations returns those of the pods. What scrapes a licensed server's
+// metrics goes before the user's.
+func podAnnotations(mm *v1beta1.Mattermost) map[string]string {
+	all := map[string]string{}
+	if mm.Spec.PodTemplate != nil {
+		maps.Copy(all, mm.Spec.PodTemplate.ExtraAnnotations)
+	}
+	if mm.Spec.LicenseSecret != "" {
+		maps.Copy(all, map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": "8067"})
+	}
+	return all
+}
+
+// podLabels returns those of the pods.
+func podLabels(mm *v1beta1.Mattermost) map[string]string {
+	all := labels(mm)
+	if mm.Spec.PodTemplate != nil {
+		for key, value := range mm.Spec.PodTemplate.ExtraLabels {
+			all[key] = cmp.Or(selector(mm)[key], value)
+		}
+	}
+	return all
+}

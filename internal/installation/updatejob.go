@@ -1,0 +1,98 @@
+package installation
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	batchv1ac "k8s.io/client-go/applyconfigurations/batch/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"windlass.dev/api/installation/v1beta1"
+)
+
+const (
+	// updateJobLabel is the value of the app label of a Job's pods, so that no
+	// Service selects them.
+	updateJobLabel = "mattermost-update-check"
+	// updateJobRetries is how often the pod of a Job is tried again.
+	updateJobRetries = 10
+	// updateJobDeadline bounds a migration, in seconds. The largest known ones
+	// take hours.
+	updateJobDeadline = 12 * 60 * 60
+	// maxJobName leaves room for what a Job adds to its pods' names.
+	maxJobName = 52
+)
+
+// UpdateJob returns the Job that migrates the database for the image in a
+// Deployment that Render made. It runs the pods' main container and init
+// containers with other arguments, and no sidecars, which would never end. Its
+// name holds a digest of its pods, so that another Job has another name.
+func UpdateJob(mm *v1beta1.Mattermost, deployment *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	content, _, err := unstructured.NestedMap(deployment.Object, "spec", "template", "spec")
+	if err != nil {
+		return nil, fmt.Errorf("render update Job: %w", err)
+	}
+	var pods corev1ac.PodSpecApplyConfiguration
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, &pods); err != nil {
+		return nil, fmt.Errorf("render update Job: %w", err)
+	}
+	for _, c := range pods.Containers {
+		if *c.Name == mainContainer {
+			c.LivenessProbe, c.ReadinessProbe, c.StartupProbe, c.Lifecycle, c.Ports = nil, nil, nil, nil, nil
+			c.Args = []string{"db", "migrate"}
+			pods.Containers = []corev1ac.ContainerApplyConfiguration{c}
+			break
+		}
+	}
+	pods.WithRestartPolicy(corev1.RestartPolicyNever)
+	template := corev1ac.PodTemplateSpec().WithLabels(updateJobLabels(mm)).WithSpec(&pods)
+	if u := mm.Spec.UpdateJob; u != nil && len(u.ExtraAnnotations) > 0 {
+		template.WithAnnotations(u.ExtraAnnotations)
+	}
+	name, err := updateJobName(mm, template)
+	if err != nil {
+		return nil, err
+	}
+	job := batchv1ac.Job(name, mm.Namespace).
+		WithLabels(map[string]string{appLabel: updateJobLabel, installationLabel: mm.Name}).
+		WithOwnerReferences(owner(mm)).
+		WithSpec(batchv1ac.JobSpec().WithBackoffLimit(updateJobRetries).WithActiveDeadlineSeconds(updateJobDeadline).WithTemplate(template))
+	return toUnstructured(job)
+}
+
+func updateJobLabels(mm *v1beta1.Mattermost) map[string]string {
+	all := map[string]string{}
+	if mm.Spec.UpdateJob != nil {
+		maps.Copy(all, mm.Spec.UpdateJob.ExtraLabels)
+	}
+	all[appLabel] = updateJobLabel
+	return all
+}
+
+func updateJobName(mm *v1beta1.Mattermost, template *corev1ac.PodTemplateSpecApplyConfiguration) (string, error) {
+	content, err := json.Marshal(template)
+	if err != nil {
+		return "", fmt.Errorf("render update Job: %w", err)
+	}
+	// The installation's name counts too, because a long one is cut off.
+	sum := sha256.Sum256(append([]byte(mm.Name+"\x00"), content...))
+	suffix := "-update-" + hex.EncodeToString(sum[:5])
+	name := mm.Name
+	if len(name) > maxJobName-len(suffix) {
+		name = strings.TrimRight(name[:maxJobName-len(suffix)], "-.")
+	}
+	return name + suffix, nil
+}
+
+// isUpdateJob tells our Jobs from others that the installation controls.
+func isUpdateJob(mm *v1beta1.Mattermost, job *batchv1.Job) bool {
+	return job.Labels[appLabel] == updateJobLabel && job.Labels[installationLabel] == mm.Name
+}

@@ -1,0 +1,217 @@
+package installation
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"windlass.dev/api/installation/v1beta1"
+)
+
+// Problem is something that keeps an installation from being carried out.
+type Problem struct {
+	// Path is the field, such as spec.database.external.secret.
+	Path string
+	// Reason is one of the API's documented reasons.
+	Reason string
+	// Message says what is wrong and what to do, in sentences.
+	Message string
+}
+
+func sorted(problems []Problem) []Problem {
+	slices.SortFunc(problems, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Message, b.Message))
+	})
+	return problems
+}
+
+// Validate returns what is wrong with a defaulted spec by itself, in order.
+func Validate(mm *v1beta1.Mattermost) []Problem {
+	problems := unsupported(mm)
+	invalid := func(path, format string, args ...any) {
+		problems = append(problems, Problem{Path: path, Reason: v1beta1.ReasonInvalidSpec, Message: fmt.Sprintf(format, args...)})
+	}
+	if ingressEnabled(mm) && host(mm) == "" {
+		invalid("spec.ingress.host", "An Ingress needs a host: set it, or set spec.ingress.enabled to false.")
+	}
+	if in := mm.Spec.Ingress; in != nil && in.Enabled && in.IngressClass != nil && *in.IngressClass == "" {
+		invalid("spec.ingress.ingressClass", "An empty class is no class: name one or remove the field.")
+	}
+	if mm.Spec.Replicas != nil && *mm.Spec.Replicas < 0 {
+		invalid("spec.replicas", "The number is %d: want 0, which hibernates, or more.", *mm.Spec.Replicas)
+	}
+	if fileStore(mm) == fileStoreExternal && !mm.Spec.FileStore.External.UseServiceAccount && mm.Spec.FileStore.External.Secret == "" {
+		invalid("spec.fileStore.external.secret", "Name the Secret with accesskey and secretkey, or set useServiceAccount.")
+	}
+	for i, volume := range mm.Spec.Volumes {
+		if !allowedVolume(volume) {
+			invalid(fmt.Sprintf("spec.volumes[%d]", i), "Volume %q has a source that is not allowed: use a ConfigMap, Secret, EmptyDir, PersistentVolumeClaim, Projected, DownwardAPI or CSI source.", volume.Name)
+		}
+	}
+	if problem := mountsWithoutVolume(mm); problem != nil {
+		problems = append(problems, *problem)
+	}
+	problems = append(problems, repeated(mm)...)
+	return sorted(problems)
+}
+
+// unsupported refuses what is part of the API and not carried out by this
+// version: ignoring it would look like success.
+func unsupported(mm *v1beta1.Mattermost) []Problem {
+	var problems []Problem
+	refuse := func(is bool, path, instead string) {
+		if is {
+			problems = append(problems, Problem{Path: path, Reason: v1beta1.ReasonUnsupportedField, Message: "This version of Windlass does not support it: " + instead})
+		}
+	}
+	spec := mm.Spec
+	refuse(externalDatabase(mm) == "", "spec.database", "name the Secret of an external database in spec.database.external.secret.")
+	refuse(fileStore(mm) == fileStoreManaged, "spec.fileStore", "use spec.fileStore.external with a url, or spec.fileStore.externalVolume.")
+	refuse(fileStore(mm) == fileStoreLocal, "spec.fileStore.local", "make the claim yourself and name it in spec.fileStore.externalVolume.")
+	refuse(spec.AWSLoadBalancerController != nil && spec.AWSLoadBalancerController.Enabled, "spec.awsLoadBalancerController", "use spec.ingress with the load balancer's class and annotations.")
+	refuse(spec.UseServiceLoadBalancer, "spec.useServiceLoadBalancer", "use spec.ingress.")
+	refuse(spec.JobServer != nil && spec.JobServer.DedicatedJobServer, "spec.jobServer.dedicatedJobServer", "leave it out; the pods run the jobs.")
+	refuse(patches(spec.ResourcePatch), "spec.resourcePatch", "leave it out, or set disable.")
+	refuse(spec.HTTPRoute != nil && spec.HTTPRoute.Enabled, "spec.httpRoute", "use spec.ingress.")
+	return problems
+}
+
+func patches(p *v1beta1.ResourcePatch) bool {
+	active := func(p *v1beta1.Patch) bool { return p != nil && !p.Disable && p.Patch != "" }
+	return p != nil && (active(p.Service) || active(p.Deployment))
+}
+
+func allowedVolume(v corev1.Volume) bool {
+	return v.ConfigMap != nil || v.Secret != nil || v.EmptyDir != nil || v.PersistentVolumeClaim != nil ||
+		v.Projected != nil || v.DownwardAPI != nil || v.CSI != nil
+}
+
+func mountsWithoutVolume(mm *v1beta1.Mattermost) *Problem {
+	names := map[string]bool{dataVolume: fileStore(mm) == fileStoreVolume, licenceVolume: mm.Spec.LicenseSecret != ""}
+	for _, v := range mm.Spec.Volumes {
+		names[v.Name] = true
+	}
+	for i, m := range mm.Spec.VolumeMounts {
+		if !names[m.Name] {
+			return &Problem{
+				Path: fmt.Sprintf("spec.volumeMounts[%d]", i), Reason: v1beta1.ReasonInvalidSpec,
+				Message: fmt.Sprintf("There is no volume %q: add it to spec.volumes.", m.Name),
+			}
+		}
+	}
+	return nil
+}
+
+// repeated refuses entries that share the key by which Kubernetes merges a
+// list: only one of them could be applied.
+func repeated(mm *v1beta1.Mattermost) []Problem {
+	var problems []Problem
+	check := func(path, what string, taken []string, keys []string) {
+		for i, key := range keys {
+			if slices.Contains(taken, key) || slices.Contains(keys[:i], key) {
+				problems = append(problems, Problem{
+					Path: fmt.Sprintf("%s[%d]", path, i), Reason: v1beta1.ReasonInvalidSpec,
+					Message: fmt.Sprintf("The %s %s is used twice: use another.", what, key),
+				})
+			}
+		}
+	}
+	var volumes, mounts, ports, containers, inits []string
+	for _, v := range mm.Spec.Volumes {
+		volumes = append(volumes, v.Name)
+	}
+	for _, m := range mm.Spec.VolumeMounts {
+		mounts = append(mounts, m.MountPath)
+	}
+	for _, p := range mm.Spec.PodExtensions.ContainerPorts {
+		ports = append(ports, fmt.Sprintf("%d/%s", p.ContainerPort, cmp.Or(p.Protocol, corev1.ProtocolTCP)))
+	}
+	for _, c := range mm.Spec.PodExtensions.SidecarContainers {
+		containers = append(containers, c.Name)
+	}
+	for _, c := range mm.Spec.PodExtensions.InitContainers {
+		inits = append(inits, c.Name)
+	}
+	var takenVolumes, takenPaths []string
+	if fileStore(mm) == fileStoreVolume {
+		takenVolumes, takenPaths = append(takenVolumes, dataVolume), append(takenPaths, dataPath)
+	}
+	if mm.Spec.LicenseSecret != "" {
+		takenVolumes, takenPaths = append(takenVolumes, licenceVolume), append(takenPaths, licencePath)
+	}
+	check("spec.volumes", "name", takenVolumes, volumes)
+	check("spec.volumeMounts", "path", takenPaths, mounts)
+	check("spec.podExtensions.containerPorts", "port", []string{"8065/TCP", "8067/TCP"}, ports)
+	check("spec.podExtensions.sidecarContainers", "name", append(slices.Clone(inits), mainContainer), containers)
+	check("spec.podExtensions.initContainers", "name", []string{mainContainer, databaseCheck}, inits)
+	return problems
+}
+
+// Check returns what is wrong with the Secrets that the spec refers to, in order.
+func Check(mm *v1beta1.Mattermost, secrets map[string]Secret) []Problem {
+	var problems []Problem
+	problems = append(problems, checkDatabase(mm, secrets)...)
+	if fs := mm.Spec.FileStore.External; fileStore(mm) == fileStoreExternal && !fs.UseServiceAccount && fs.Secret != "" {
+		problems = append(problems, checkKeys("spec.fileStore.external.secret", fs.Secret, secrets, keyAccess, keySecret)...)
+	}
+	if name := mm.Spec.LicenseSecret; name != "" {
+		problems = append(problems, checkKeys("spec.licenseSecret", name, secrets, keyLicence)...)
+	}
+	return sorted(problems)
+}
+
+func checkKeys(path, name string, secrets map[string]Secret, keys ...string) []Problem {
+	secret, ok := secrets[name]
+	if !ok {
+		return []Problem{{
+			Path: path, Reason: v1beta1.ReasonSecretNotFound,
+			Message: fmt.Sprintf("There is no Secret %q: create it with %s; the installation goes on by itself then.", name, strings.Join(keys, " and ")),
+		}}
+	}
+	var problems []Problem
+	for _, key := range keys {
+		if !secret.HasValue(key) {
+			problems = append(problems, Problem{
+				Path: path, Reason: v1beta1.ReasonSecretInvalid,
+				Message: fmt.Sprintf("Secret %q has no value for %s: add it; the installation goes on by itself then.", name, key),
+			})
+		}
+	}
+	return problems
+}
+
+func checkDatabase(mm *v1beta1.Mattermost, secrets map[string]Secret) []Problem {
+	const path = "spec.database.external.secret"
+	name := externalDatabase(mm)
+	if name == "" {
+		return nil
+	}
+	problems := checkKeys(path, name, secrets, keyConnection)
+	secret, ok := secrets[name]
+	if !ok || !secret.Has(keyCheckURL) {
+		return problems
+	}
+	allowed := []string{"http", "https"}
+	switch databaseType(secret) {
+	case databasePostgres:
+		allowed = append(allowed, "postgres")
+	case databaseOther:
+		allowed = append(allowed, "postgres", "mysql")
+	}
+	switch {
+	case !slices.Contains(allowed, secret.CheckScheme):
+		problems = append(problems, Problem{
+			Path: path, Reason: v1beta1.ReasonSecretInvalid,
+			Message: fmt.Sprintf("%s in Secret %q has to be a URL that starts with one of %s.", keyCheckURL, name, strings.Join(allowed, ", ")),
+		})
+	case !secret.CheckHost:
+		problems = append(problems, Problem{
+			Path: path, Reason: v1beta1.ReasonSecretInvalid,
+			Message: fmt.Sprintf("%s in Secret %q has to name a host.", keyCheckURL, name),
+		})
+	}
+	return problems
+}

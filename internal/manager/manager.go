@@ -1,0 +1,233 @@
+// Package manager is the composition root: configuration in, running
+// controllers out. It is the only package that knows all controllers.
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/config"
+	installations "windlass.dev/internal/installation/controller"
+	"windlass.dev/internal/kit"
+	"windlass.dev/internal/kit/lead"
+)
+
+// shutdownTimeout bounds a graceful stop; Kubernetes' default grace period for
+// a pod is 30 s.
+const shutdownTimeout = 20 * time.Second
+
+// Hooks let tests look inside and make faults. All are optional.
+type Hooks struct {
+	// WrapClient wraps the client that everything is written with.
+	WrapClient func(client.WithWatch) client.WithWatch
+	// WrapReader wraps the cache that everything is read from.
+	WrapReader func(client.Reader) client.Reader
+	// Registry receives the metrics instead of the process-wide registry.
+	Registry interface {
+		prometheus.Registerer
+		prometheus.Gatherer
+	}
+	Clock clock.PassiveClock
+	// Started is called when all caches are filled.
+	Started func()
+}
+
+// Scheme returns a scheme with every kind that Windlass reads or writes.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	return scheme, nil
+}
+
+// Run runs the configured controllers until ctx ends or a lease is lost.
+func Run(ctx context.Context, cfg config.Configuration, rest *rest.Config, hooks Hooks) error {
+	mgr, err := newManager(ctx, cfg, rest, hooks)
+	if err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func newManager(ctx context.Context, cfg config.Configuration, restConfig *rest.Config, hooks Hooks) (ctrlmanager.Manager, error) {
+	scheme, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	restConfig = rest.CopyConfig(restConfig)
+	restConfig.QPS, restConfig.Burst = cfg.Client.QPS, cfg.Client.Burst
+	restConfig.UserAgent = "windlass"
+	mgr, err := ctrl.NewManager(restConfig, ctrlmanager.Options{
+		Scheme:  scheme,
+		Logger:  ctrl.LoggerFrom(ctx),
+		Metrics: metricsOptions(cfg.Metrics),
+		Cache:   cacheOptions(cfg),
+		// Each group of controllers holds its own lease; see kit/lead.
+		LeaderElection:          false,
+		HealthProbeBindAddress:  cfg.Health.Address,
+		PprofBindAddress:        cfg.Pprof.Address,
+		GracefulShutdownTimeout: new(shutdownTimeout),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up: %w", err)
+	}
+	writer, err := newWriter(restConfig, mgr, hooks)
+	if err != nil {
+		return nil, err
+	}
+	host := kit.Host{
+		Cache:    mgr.GetCache(),
+		Reader:   mgr.GetCache(),
+		Client:   writer,
+		Announce: kit.Announcer{Recorder: mgr.GetEventRecorder("windlass")},
+		Metrics:  kit.NewMetrics(registry(hooks)),
+		Clock:    clock.RealClock{},
+		Logger:   mgr.GetLogger(),
+	}
+	if hooks.Clock != nil {
+		host.Clock = hooks.Clock
+	}
+	if hooks.WrapReader != nil {
+		host.Reader = hooks.WrapReader(host.Reader)
+	}
+	if err := addControllers(ctx, mgr, cfg, host); err != nil {
+		return nil, err
+	}
+	return mgr, addHealth(mgr, hooks)
+}
+
+func registry(hooks Hooks) prometheus.Registerer {
+	if hooks.Registry != nil {
+		return hooks.Registry
+	}
+	return ctrlmetrics.Registry
+}
+
+// newWriter is a client that never reads from the cache by accident.
+func newWriter(restConfig *rest.Config, mgr ctrlmanager.Manager, hooks Hooks) (client.Client, error) {
+	writer, err := client.NewWithWatch(restConfig, client.Options{Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient()})
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	if hooks.WrapClient != nil {
+		writer = hooks.WrapClient(writer)
+	}
+	return writer, nil
+}
+
+func cacheOptions(cfg config.Configuration) cache.Options {
+	options := cache.Options{
+		SyncPeriod: &cfg.Resync.Duration,
+		// A read of a kind that is not watched is a mistake, not a reason to
+		// start watching it.
+		ReaderFailOnMissingInformer: true,
+		ByObject:                    installations.CacheByObject(),
+		DefaultTransform:            installations.StripMetadata,
+	}
+	if len(cfg.Namespaces) > 0 {
+		options.DefaultNamespaces = map[string]cache.Config{}
+		for _, name := range cfg.Namespaces {
+			options.DefaultNamespaces[name] = cache.Config{}
+		}
+	}
+	return options
+}
+
+func metricsOptions(cfg config.Metrics) metricsserver.Options {
+	options := metricsserver.Options{BindAddress: cfg.Address}
+	if !cfg.Insecure {
+		options.SecureServing = true
+		options.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	return options
+}
+
+// addControllers puts every controller behind the lease that it acts under.
+func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host) error {
+	if cfg.Installations.Disabled {
+		return nil
+	}
+	runnable, err := installations.New(ctx, host, installations.Options{Concurrency: cfg.Installations.Concurrency})
+	if err != nil {
+		return fmt.Errorf("installations controller: %w", err)
+	}
+	if cfg.Leases.Disabled {
+		return mgr.Add(always{runnable})
+	}
+	identity, err := identity()
+	if err != nil {
+		return err
+	}
+	return mgr.Add(&lead.Group{
+		Lease:    types.NamespacedName(cfg.Installations.Lease),
+		Identity: identity,
+		Config:   mgr.GetConfig(),
+		Timing: lead.Timing{
+			Duration:      cfg.Leases.Duration.Duration,
+			RenewDeadline: cfg.Leases.RenewDeadline.Duration,
+			RetryPeriod:   cfg.Leases.RetryPeriod.Duration,
+		},
+		Runnables: []ctrlmanager.Runnable{runnable},
+	})
+}
+
+// always runs a runnable whoever leads.
+type always struct{ ctrlmanager.Runnable }
+
+func (always) NeedLeaderElection() bool { return false }
+
+func identity() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("identity for leases: %w", err)
+	}
+	return host + "_" + string(uuid.NewUUID()), nil
+}
+
+// addHealth answers /healthz as long as the process serves, and /readyz when
+// its caches are filled, whether or not it leads: a stand-by is ready too.
+func addHealth(mgr ctrlmanager.Manager, hooks Hooks) error {
+	filled := make(chan struct{})
+	err := mgr.Add(always{ctrlmanager.RunnableFunc(func(ctx context.Context) error {
+		if mgr.GetCache().WaitForCacheSync(ctx) {
+			close(filled)
+			if hooks.Started != nil {
+				hooks.Started()
+			}
+		}
+		<-ctx.Done()
+		return nil
+	})})
+	return errors.Join(err,
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("caches", func(*http.Request) error {
+			select {
+			case <-filled:
+				return nil
+			default:
+				return errors.New("caches are being filled")
+			}
+		}))
+}
