@@ -1,0 +1,131 @@
+package devcluster
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// Audit counts requests as the API server logged them, not as a client believes
+// to have made them. The API server writes its log before it takes the next
+// request of a connection, so what was answered before a marker is before it.
+type Audit struct {
+	path   string
+	client *rest.Config
+}
+
+// Mark is a place in the log.
+type Mark int64
+
+// Request is one request that the API server answered.
+type Request struct {
+	User     string
+	Verb     string
+	Resource string // With its subresource, as in mattermosts/status.
+	Name     string
+	Code     int
+}
+
+// Write reports whether the request was meant to change something.
+func (r Request) Write() bool {
+	switch r.Verb {
+	case "get", "list", "watch":
+		return false
+	default:
+		return true
+	}
+}
+
+// Mark returns the place in the log behind everything that was answered so far.
+func (a *Audit) Mark(ctx context.Context) (Mark, error) {
+	id := string(uuid.NewUUID())
+	config := rest.CopyConfig(a.client)
+	config.UserAgent = id
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := client.Discovery().ServerVersion(); err != nil {
+		return 0, fmt.Errorf("audit: %w", err)
+	}
+	var mark Mark
+	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) {
+		content, err := os.ReadFile(a.path)
+		if err != nil {
+			return false, err
+		}
+		at := bytes.LastIndex(content, []byte(id))
+		if at < 0 {
+			return false, nil
+		}
+		end := bytes.IndexByte(content[at:], '\n')
+		mark = Mark(at + end + 1)
+		return end >= 0, nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("audit: wait for the marker: %w", err)
+	}
+	return mark, nil
+}
+
+// Since returns a user's requests between two marks, in the order in which they
+// were answered. Watches are left out: they are answered when they end.
+func (a *Audit) Since(from, to Mark, user string) ([]Request, error) {
+	file, err := os.Open(a.path)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	defer file.Close()
+	var all []Request
+	reader := bufio.NewReader(io.NewSectionReader(file, int64(from), int64(to-from)))
+	for {
+		line, err := reader.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("audit: %w", err)
+		}
+		request, ok, err := parseAudit(line)
+		if err != nil {
+			return nil, fmt.Errorf("audit: %w", err)
+		}
+		if ok && request.User == user && request.Verb != "watch" {
+			all = append(all, request)
+		}
+	}
+}
+
+// parseAudit reads one line of the log; ok is false for one that is not about
+// the answer to a request for a resource.
+func parseAudit(line []byte) (request Request, ok bool, err error) {
+	var event struct {
+		Stage          string
+		Verb           string
+		User           struct{ Username string }
+		ObjectRef      *struct{ Resource, Subresource, Name string }
+		ResponseStatus struct{ Code int }
+	}
+	if err := json.Unmarshal(line, &event); err != nil {
+		return request, false, err
+	}
+	if event.Stage != "ResponseComplete" || event.ObjectRef == nil {
+		return request, false, nil
+	}
+	request = Request{User: event.User.Username, Verb: event.Verb, Resource: event.ObjectRef.Resource, Name: event.ObjectRef.Name, Code: event.ResponseStatus.Code}
+	if event.ObjectRef.Subresource != "" {
+		request.Resource += "/" + event.ObjectRef.Subresource
+	}
+	return request, true, nil
+}

@@ -1,0 +1,135 @@
+// Package clustertest gives tests a real Kubernetes API: one development cluster
+// for all tests of a package, and a namespace for each.
+package clustertest
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"windlass.dev/internal/devcluster"
+)
+
+// KubeconfigVariable names a kubeconfig of a cluster to test against instead of
+// starting one. It has to be a cluster that nobody needs.
+const KubeconfigVariable = "WINDLASS_TEST_KUBECONFIG"
+
+var shared struct {
+	cluster *devcluster.Cluster
+	config  *rest.Config
+}
+
+// Main starts the cluster, runs the tests and stops it. Call it from TestMain.
+// prepare, if not nil, is called once with the cluster's configuration.
+func Main(m *testing.M, prepare func(context.Context, *rest.Config) error) {
+	flag.Parse()
+	os.Exit(run(m, prepare))
+}
+
+func run(m *testing.M, prepare func(context.Context, *rest.Config) error) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	stop, err := start(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "test cluster:", err)
+		return 1
+	}
+	if prepare != nil {
+		err = prepare(ctx, Shared())
+	}
+	code := 1
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "prepare the test cluster:", err)
+	} else {
+		code = m.Run()
+	}
+	if err := stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop the test cluster:", err)
+		return 1
+	}
+	return code
+}
+
+func start(ctx context.Context) (stop func() error, err error) {
+	if path := os.Getenv(KubeconfigVariable); path != "" {
+		shared.config, err = clientcmd.BuildConfigFromFlags("", path)
+		return func() error { return nil }, err
+	}
+	dir, err := os.MkdirTemp("", "windlass-test-")
+	if err != nil {
+		return nil, err
+	}
+	shared.cluster, err = devcluster.Start(ctx, devcluster.Options{Dir: dir, Nodes: 2, Ephemeral: true})
+	if err != nil {
+		return nil, err
+	}
+	shared.config = shared.cluster.Config()
+	return func() error { return shared.cluster.Stop(context.Background()) }, nil
+}
+
+// Shared returns an administrator's configuration of the cluster.
+func Shared() *rest.Config { return rest.CopyConfig(shared.config) }
+
+// Config returns a configuration as a user: by a certificate on our own cluster,
+// by impersonation on a given one.
+func Config(tb testing.TB, user string) *rest.Config {
+	tb.Helper()
+	if shared.cluster == nil {
+		config := Shared()
+		config.Impersonate.UserName = user
+		return config
+	}
+	config, err := shared.cluster.ConfigFor(user)
+	if err != nil {
+		tb.Fatalf("configuration of %s: %v", user, err)
+	}
+	return config
+}
+
+// Audit returns the cluster's request log. The test is skipped on a given
+// cluster, whose log we cannot read.
+func Audit(tb testing.TB) *devcluster.Audit {
+	tb.Helper()
+	if shared.cluster == nil {
+		tb.Skipf("%s is set: the requests of that cluster cannot be counted", KubeconfigVariable)
+	}
+	return shared.cluster.Audit()
+}
+
+var unfit = regexp.MustCompile("[^a-z0-9]+")
+
+// Namespace makes a namespace for the test, with its name in it, and removes it
+// when the test is over.
+func Namespace(tb testing.TB) string {
+	tb.Helper()
+	client, err := kubernetes.NewForConfig(Shared())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	prefix := strings.Trim(unfit.ReplaceAllString(strings.ToLower(tb.Name()), "-"), "-")
+	prefix = strings.Trim(prefix[:min(len(prefix), 40)], "-") + "-"
+	namespace, err := client.CoreV1().Namespaces().Create(tb.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: prefix}}, metav1.CreateOptions{})
+	if err != nil {
+		tb.Fatalf("make a namespace: %v", err)
+	}
+	tb.Cleanup(func() {
+		// The test's own context has ended by now.
+		ctx := context.WithoutCancel(tb.Context())
+		if err := client.CoreV1().Namespaces().Delete(ctx, namespace.Name, metav1.DeleteOptions{}); err != nil {
+			tb.Logf("remove namespace %s: %v", namespace.Name, err)
+		}
+	})
+	return namespace.Name
+}

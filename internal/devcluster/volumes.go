@@ -1,0 +1,105 @@
+package devcluster
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+const (
+	storageClass = "standard"
+	provisioner  = "simulated.windlass.dev/volumes"
+)
+
+// makeStorageClass makes the default class, whose claims are bound at once.
+func makeStorageClass(ctx context.Context, client kubernetes.Interface) error {
+	class := &storagev1.StorageClass{
+		ObjectMeta:        metav1.ObjectMeta{Name: storageClass, Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}},
+		Provisioner:       provisioner,
+		ReclaimPolicy:     new(corev1.PersistentVolumeReclaimDelete),
+		VolumeBindingMode: new(storagev1.VolumeBindingImmediate),
+	}
+	_, err := client.StorageV1().StorageClasses().Create(ctx, class, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("make StorageClass %s: %w", storageClass, err)
+	}
+	return nil
+}
+
+// startVolumes makes a volume for each claim of our class, and removes it when
+// it is released. Binding the two is the control plane's work.
+func (s *simulator) startVolumes(ctx context.Context, client kubernetes.Interface) {
+	s.watch(ctx, client, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
+		return f.Core().V1().PersistentVolumeClaims().Informer()
+	}, func(object any) error {
+		claim, ok := object.(*corev1.PersistentVolumeClaim)
+		if !ok || claim.Spec.VolumeName != "" || claim.Spec.StorageClassName == nil || *claim.Spec.StorageClassName != storageClass {
+			return nil
+		}
+		_, err := client.CoreV1().PersistentVolumes().Create(ctx, volumeFor(claim), metav1.CreateOptions{})
+		if apierrors.IsAlreadyExists(err) {
+			return nil
+		}
+		return err
+	})
+	s.watch(ctx, client, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
+		return f.Core().V1().PersistentVolumes().Informer()
+	}, func(object any) error {
+		volume, ok := object.(*corev1.PersistentVolume)
+		if !ok || volume.Status.Phase != corev1.VolumeReleased || volume.Annotations["pv.kubernetes.io/provisioned-by"] != provisioner {
+			return nil
+		}
+		return ignoreNotFound(client.CoreV1().PersistentVolumes().Delete(ctx, volume.Name, metav1.DeleteOptions{}))
+	})
+}
+
+func volumeFor(claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolume {
+	return &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        "pv-" + string(claim.UID),
+			Annotations: map[string]string{"pv.kubernetes.io/provisioned-by": provisioner},
+		},
+		Spec: corev1.PersistentVolumeSpec{
+			StorageClassName:              storageClass,
+			AccessModes:                   claim.Spec.AccessModes,
+			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: claim.Spec.Resources.Requests[corev1.ResourceStorage]},
+			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
+			VolumeMode:                    claim.Spec.VolumeMode,
+			ClaimRef: &corev1.ObjectReference{
+				APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID,
+			},
+			PersistentVolumeSource: corev1.PersistentVolumeSource{
+				CSI: &corev1.CSIPersistentVolumeSource{Driver: "simulated.windlass.dev", VolumeHandle: string(claim.UID)},
+			},
+		},
+	}
+}
+
+// watch calls act for each object that is there, comes or changes, until ctx
+// ends. What fails is logged, and tried again when the object changes or in the
+// next resync of the informer.
+func (s *simulator) watch(ctx context.Context, client kubernetes.Interface, of func(informers.SharedInformerFactory) cache.SharedIndexInformer, act func(any) error) {
+	factory := informers.NewSharedInformerFactory(client, resync)
+	informer := of(factory)
+	try := func(object any) {
+		if err := act(object); err != nil && ctx.Err() == nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Simulated no reaction", "kind", fmt.Sprintf("%T", object))
+		}
+	}
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    try,
+		UpdateFunc: func(_, object any) { try(object) },
+	})
+	if err != nil {
+		panic(err) // Only a stopped informer takes no handlers.
+	}
+	s.running.Go(func() { informer.RunWithContext(ctx) })
+}
