@@ -119,7 +119,7 @@ func summarise(a assessment, h health, outcome plan.Outcome) summary {
 		}
 		return s
 	case changed(outcome):
-		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonProgressing, message: "Changes were applied; Kubernetes is carrying them out."}
+		return rollingOut(v1beta1.Reconciling)
 	case h.Settled() && h.Wanted == 0:
 		return summary{state: v1beta1.Stable, reason: v1beta1.ReasonHibernated, message: "The installation hibernates: no pods are wanted and none run."}
 	case h.Settled():
@@ -132,8 +132,12 @@ func summarise(a assessment, h health, outcome plan.Outcome) summary {
 	case !h.Routed:
 		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonIngressNotFound, message: "The Ingress is not there yet."}
 	default:
-		return summary{state: state, reason: v1beta1.ReasonDeploymentProgressing, message: "Kubernetes is rolling out the wanted version; not all pods are available yet."}
+		return rollingOut(state)
 	}
+}
+
+func rollingOut(state v1beta1.RunningState) summary {
+	return summary{state: state, reason: v1beta1.ReasonDeploymentProgressing, message: "What is wanted was applied; Kubernetes is rolling it out, and not all pods are available yet."}
 }
 
 // changed reports whether the pass changed what the pods or the route depend

@@ -48,8 +48,12 @@ func (s Secret) HasValue(key string) bool { return s.Has(key) && !slices.Contain
 const factsAnnotation = "windlass.dev/facts"
 
 // Redact returns a Secret without values that still answers what FactsOf is
-// asked. It is how Secrets are cached: what is not in memory cannot leak.
+// asked. It is how Secrets are cached: what is not in memory cannot leak. A
+// cache may hand it a Secret twice, so what is redacted already stays as it is.
 func Redact(secret *corev1.Secret) *corev1.Secret {
+	if _, redacted := secret.Annotations[factsAnnotation]; redacted && len(secret.Data) == 0 {
+		return secret
+	}
 	content, err := json.Marshal(facts(secret))
 	if err != nil {
 		panic(err) // A struct of strings is JSON.

@@ -25,8 +25,6 @@ const (
 	ReasonStable = "Stable"
 	// ReasonHibernated: no pods are wanted, and none run.
 	ReasonHibernated = "Hibernated"
-	// ReasonProgressing: changes were applied and are being carried out.
-	ReasonProgressing = "Progressing"
 	// ReasonDeleting: the installation is being deleted.
 	ReasonDeleting = "Deleting"
 	// ReasonObserveFailed: the cluster could not be read, so nothing was changed.

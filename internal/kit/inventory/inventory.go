@@ -160,8 +160,8 @@ func Digest(intent *unstructured.Unstructured, managed []metav1.ManagedFieldsEnt
 }
 
 // Next is the inventory to record after a plan was carried out: what was
-// applied gets its new digest, what no longer exists or was given up is
-// dropped, and all else stays as it was.
+// applied gets its new digest, what was deleted, no longer exists or was given
+// up is dropped, and all else stays as it was.
 func Next(r Request, outcome plan.Outcome) Digests {
 	next := Digests{}
 	exists := map[plan.Ref]bool{}
@@ -171,6 +171,11 @@ func Next(r Request, outcome plan.Outcome) Digests {
 	for ref, digest := range r.Recorded {
 		if exists[ref] {
 			next[ref] = digest
+		}
+	}
+	for _, step := range outcome.Done {
+		if deleted, ok := step.Action.(plan.Delete); ok {
+			delete(next, deleted.Ref)
 		}
 	}
 	for ref, digest := range outcome.Applied {

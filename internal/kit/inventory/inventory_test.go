@@ -148,12 +148,13 @@ func TestNext(t *testing.T) {
 	t.Parallel()
 	request := Request{
 		Owner:    owner,
-		Recorded: Digests{ref("same"): "1", ref("changed"): "2", ref("gone"): "3", ref("given"): "4"},
+		Recorded: Digests{ref("same"): "1", ref("changed"): "2", ref("gone"): "3", ref("given"): "4", ref("deleted"): "7"},
 		Live: []Live{
-			{Ref: ref("same"), Controller: owner}, {Ref: ref("changed"), Controller: owner}, {Ref: ref("given"), Controller: "other"},
+			{Ref: ref("same"), Controller: owner}, {Ref: ref("changed"), Controller: owner}, {Ref: ref("given"), Controller: "other"}, {Ref: ref("deleted"), Controller: owner},
 		},
 	}
-	got := Next(request, plan.Outcome{Applied: map[plan.Ref]string{ref("changed"): "5", ref("new"): "6"}})
+	done := []plan.Step{{Action: plan.Delete{Ref: ref("deleted")}}}
+	got := Next(request, plan.Outcome{Done: done, Applied: map[plan.Ref]string{ref("changed"): "5", ref("new"): "6"}})
 	want := Digests{ref("same"): "1", ref("changed"): "5", ref("new"): "6"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("inventory (-want +got):\n%s", diff)

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"windlass.dev/internal/install"
+)
+
+func installCommand() *cobra.Command {
+	var t target
+	var dryRun bool
+	options := install.Options{}
+	cmd := &cobra.Command{
+		Use:   "install",
+		Short: "Install Windlass into a cluster",
+		Long: `Install Windlass into a cluster: its custom resource definitions, its permissions
+and its Deployment, applied under the field manager windlass-install. Running it
+again upgrades.
+
+With --dry-run the manifests are printed and no cluster is needed, so that they
+can be kept in git or given to kubectl.`,
+		Example: `  windlass install --image registry.example.com/windlass:v1.2.0
+  windlass install --image registry.example.com/windlass:v1.2.0 --dry-run > windlass.yaml
+
+  # Definitions and permissions only, for a cluster where windlass run is started by hand
+  windlass install --without-deployment`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			objects, err := install.Objects(options)
+			if err != nil {
+				return usageError{err}
+			}
+			if dryRun {
+				return writeManifests(cmd.OutOrStdout(), objects)
+			}
+			c, _, err := t.connect()
+			if err != nil {
+				return err
+			}
+			return apply(cmd.Context(), c, objects, cmd.OutOrStdout())
+		},
+	}
+	t.addFlags(cmd)
+	flags := cmd.Flags()
+	flags.Lookup("namespace").Usage = "`NAMESPACE` of the kubeconfig's context; Windlass itself goes to " + install.Namespace
+	flags.BoolVar(&dryRun, "dry-run", false, "print the manifests instead of applying them")
+	flags.StringVar(&options.Image, "image", "", "`IMAGE` of Windlass for its Deployment")
+	flags.Int32Var(&options.Replicas, "replicas", 2, "`NUMBER` of replicas; one acts, the others stand by")
+	flags.BoolVar(&options.WithoutDeployment, "without-deployment", false, "leave out the Deployment")
+	return cmd
+}
+
+func writeManifests(w io.Writer, objects []*unstructured.Unstructured) error {
+	for _, object := range objects {
+		content, err := yaml.Marshal(object.Object)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "---\n%s", content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func apply(ctx context.Context, c client.Client, objects []*unstructured.Unstructured, out io.Writer) error {
+	return install.Apply(ctx, c, objects, func(object *unstructured.Unstructured, changed bool) {
+		what := "unchanged"
+		if changed {
+			what = "configured"
+		}
+		fmt.Fprintf(out, "%s/%s %s\n", object.GetKind(), object.GetName(), what)
+	})
+}
