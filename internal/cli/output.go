@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
@@ -39,9 +38,4 @@ func (o *output) print(w io.Writer, answer any, text func(io.Writer) error) erro
 	default:
 		return usageError{fmt.Errorf("-o %s: want json or yaml", o.format)}
 	}
-}
-
-// indent sets every line of a text off by two spaces.
-func indent(text string) string {
-	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ")
 }

@@ -126,11 +126,11 @@ func planOne(ctx context.Context, c client.Client, resource *unstructured.Unstru
 	unstructured.RemoveNestedField(intent.Object, "status")
 	err = c.Apply(ctx, client.ApplyConfigurationFromUnstructured(intent), client.DryRunAll, client.FieldOwner("windlass-plan"), client.ForceOwnership)
 	if err != nil {
-		return p, fmt.Errorf("Mattermost %s: %w", name, err)
+		return p, fmt.Errorf("check Mattermost %s in a dry run: %w", name, err)
 	}
 	var mm v1beta1.Mattermost
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(intent.Object, &mm); err != nil {
-		return p, fmt.Errorf("Mattermost %s: %w", name, err)
+		return p, fmt.Errorf("check Mattermost %s in a dry run: %w", name, err)
 	}
 	s, err := installations.Observe(ctx, installations.Uncached(c), &mm)
 	if err != nil {

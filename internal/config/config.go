@@ -31,15 +31,15 @@ type Configuration struct {
 	Namespaces []string `json:"namespaces,omitempty"`
 	// Resync is how often everything is looked at again although nothing
 	// changed, at least 10s. A resync of what is as it should be costs no request.
-	Resync metav1.Duration `json:"resync,omitempty"`
+	Resync metav1.Duration `json:"resync,omitzero"`
 
-	Installations Installations `json:"installations,omitempty"`
-	Leases        Leases        `json:"leases,omitempty"`
-	Metrics       Metrics       `json:"metrics,omitempty"`
-	Health        Health        `json:"health,omitempty"`
-	Pprof         Pprof         `json:"pprof,omitempty"`
-	Client        Client        `json:"client,omitempty"`
-	Log           Log           `json:"log,omitempty"`
+	Installations Installations `json:"installations,omitzero"`
+	Leases        Leases        `json:"leases,omitzero"`
+	Metrics       Metrics       `json:"metrics,omitzero"`
+	Health        Health        `json:"health,omitzero"`
+	Pprof         Pprof         `json:"pprof,omitzero"`
+	Client        Client        `json:"client,omitzero"`
+	Log           Log           `json:"log,omitzero"`
 }
 
 // Installations configures the controller of Mattermost resources.
@@ -51,7 +51,7 @@ type Installations struct {
 	Concurrency int `json:"concurrency,omitempty"`
 	// Lease is held while the controller acts. The default is that of the
 	// Mattermost Operator, so that during a swap the two never act together.
-	Lease Lease `json:"lease,omitempty"`
+	Lease Lease `json:"lease,omitzero"`
 }
 
 // Lease names a Lease object.
@@ -65,9 +65,9 @@ type Leases struct {
 	// Disabled acts without any lease: only for a single process, such as one
 	// that is started by hand.
 	Disabled      bool            `json:"disabled,omitempty"`
-	Duration      metav1.Duration `json:"duration,omitempty"`
-	RenewDeadline metav1.Duration `json:"renewDeadline,omitempty"`
-	RetryPeriod   metav1.Duration `json:"retryPeriod,omitempty"`
+	Duration      metav1.Duration `json:"duration,omitzero"`
+	RenewDeadline metav1.Duration `json:"renewDeadline,omitzero"`
+	RetryPeriod   metav1.Duration `json:"retryPeriod,omitzero"`
 }
 
 // Metrics is where metrics are served.
@@ -207,18 +207,29 @@ func (c *Configuration) validate() error {
 	if l := c.Installations.Lease; len(validation.IsDNS1123Label(l.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(l.Name)) > 0 {
 		wrong("installations.lease is %q in namespace %q; both have to be Kubernetes names", l.Name, l.Namespace)
 	}
-	if t := c.Leases; !t.Disabled && (t.RetryPeriod.Duration <= 0 || t.RenewDeadline.Duration <= t.RetryPeriod.Duration*6/5 || t.Duration.Duration <= t.RenewDeadline.Duration) {
+	if t := c.Leases; !t.Disabled && !t.holds() {
 		wrong("leases: duration %s has to be longer than renewDeadline %s, and that 1.2 times longer than retryPeriod %s",
 			t.Duration.Duration, t.RenewDeadline.Duration, t.RetryPeriod.Duration)
 	}
 	if c.Client.QPS > 0 && c.Client.Burst < 1 {
 		wrong("client.qps is %g but client.burst is %d; set a burst of at least 1", c.Client.QPS, c.Client.Burst)
 	}
-	if c.Log.Format != "json" && c.Log.Format != "text" {
-		wrong("log.format is %q; want json or text", c.Log.Format)
+	return errors.Join(append(problems, c.Log.validate())...)
+}
+
+// holds says that a holder gives up before others may take over.
+func (l Leases) holds() bool {
+	retry, renew, lasts := l.RetryPeriod.Duration, l.RenewDeadline.Duration, l.Duration.Duration
+	return retry > 0 && renew > retry*6/5 && lasts > renew
+}
+
+func (l Log) validate() error {
+	var problems []error
+	if l.Format != "json" && l.Format != "text" {
+		problems = append(problems, fmt.Errorf("log.format is %q; want json or text", l.Format))
 	}
-	if c.Log.Level < 0 || c.Log.Level > 10 {
-		wrong("log.level is %d; want 0 to 10", c.Log.Level)
+	if l.Level < 0 || l.Level > 10 {
+		problems = append(problems, fmt.Errorf("log.level is %d; want 0 to 10", l.Level))
 	}
 	return errors.Join(problems...)
 }

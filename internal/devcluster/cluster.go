@@ -100,7 +100,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 
 func (c *Cluster) start(ctx context.Context) error {
 	t := newTimer(c.options.Out)
-	ports, err := freePorts(5)
+	ports, err := freePorts(ctx, 5)
 	if err != nil {
 		return fmt.Errorf("find free ports: %w", err)
 	}

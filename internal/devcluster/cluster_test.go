@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,10 +44,10 @@ func TestMain(m *testing.M) {
 func holdCluster(dir string) {
 	c, err := devcluster.Start(context.Background(), devcluster.Options{Dir: dir, Nodes: 1})
 	if err != nil {
-		os.Stderr.WriteString(err.Error())
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	os.Stdout.WriteString("ready\n")
+	fmt.Fprintln(os.Stdout, "ready")
 	_ = c.Wait(context.Background())
 }
 

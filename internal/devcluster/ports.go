@@ -1,6 +1,7 @@
 package devcluster
 
 import (
+	"context"
 	"errors"
 	"net"
 )
@@ -8,12 +9,12 @@ import (
 // freePorts returns ports on 127.0.0.1 that are free now. All are held open
 // until the last is known, so that no two are the same. Somebody else may take
 // one before it is used; starting is tried again with others then.
-func freePorts(n int) ([]int, error) {
+func freePorts(ctx context.Context, n int) ([]int, error) {
 	var ports []int
 	var listeners []net.Listener
 	var problem error
 	for range n {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:0")
 		if err != nil {
 			problem = err
 			break

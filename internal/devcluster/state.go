@@ -117,8 +117,8 @@ func endLeftBehind(ctx context.Context, dir string) error {
 		return err
 	}
 	var children []child
-	if err := json.Unmarshal(content, &children); err != nil {
-		return nil // Half written at the moment of the kill: there is nothing to go by.
+	if json.Unmarshal(content, &children) != nil {
+		children = nil // Half written at the moment of the kill: there is nothing to go by.
 	}
 	for _, c := range children {
 		if c.Born == "" || born(c.PID) != c.Born {

@@ -1,6 +1,8 @@
 package install
 
 import (
+	"maps"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	windlassconfig "windlass.dev/internal/config"
@@ -10,9 +12,7 @@ type object = map[string]any
 
 func named(apiVersion, kind, namespace, name string, content object) *unstructured.Unstructured {
 	o := &unstructured.Unstructured{Object: object{}}
-	for key, value := range content {
-		o.Object[key] = value
-	}
+	maps.Copy(o.Object, content)
 	o.SetAPIVersion(apiVersion)
 	o.SetKind(kind)
 	o.SetNamespace(namespace)

@@ -95,29 +95,14 @@ type summary struct {
 
 // summarise goes from what hinders most to what hinders least.
 func summarise(a assessment, h health, outcome plan.Outcome) summary {
+	if s, hindered := hindrance(a, outcome); hindered {
+		return s
+	}
 	state := v1beta1.Reconciling
 	if h.Usable() {
 		state = v1beta1.Ready
 	}
 	switch {
-	case a.Deleting:
-		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonDeleting, message: "The installation is being deleted; Kubernetes removes everything that it owns."}
-	case len(a.Problems) > 0:
-		message := problemsMessage(a.Problems)
-		return summary{state: v1beta1.Reconciling, reason: a.Problems[0].Reason, message: message, hardError: message, needsPerson: true}
-	case len(a.Conflicts) > 0:
-		message := conflictsMessage(a.Conflicts)
-		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonNotOwned, message: message, hardError: message, needsPerson: true}
-	case len(outcome.Failed) > 0:
-		message := failuresMessage(outcome.Failed)
-		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonApplyFailed, message: message, hardError: message}
-	case a.Upgrade.Needed && !a.Upgrade.Done():
-		note, _ := a.Upgrade.note("")
-		s := summary{state: v1beta1.Reconciling, reason: note.Reason, message: note.Message, needsPerson: a.Upgrade.Failed()}
-		if s.needsPerson {
-			s.hardError = s.message
-		}
-		return s
 	case changed(outcome):
 		return rollingOut(v1beta1.Reconciling)
 	case h.Settled() && h.Wanted == 0:
@@ -133,6 +118,32 @@ func summarise(a assessment, h health, outcome plan.Outcome) summary {
 		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonIngressNotFound, message: "The Ingress is not there yet."}
 	default:
 		return rollingOut(state)
+	}
+}
+
+// hindrance says what keeps the plan from being carried out as a whole;
+// hindered is false when nothing does.
+func hindrance(a assessment, outcome plan.Outcome) (s summary, hindered bool) {
+	problem := func(reason, message string, needsPerson bool) (summary, bool) {
+		return summary{state: v1beta1.Reconciling, reason: reason, message: message, hardError: message, needsPerson: needsPerson}, true
+	}
+	switch {
+	case a.Deleting:
+		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonDeleting, message: "The installation is being deleted; Kubernetes removes everything that it owns."}, true
+	case len(a.Problems) > 0:
+		return problem(a.Problems[0].Reason, problemsMessage(a.Problems), true)
+	case len(a.Conflicts) > 0:
+		return problem(v1beta1.ReasonNotOwned, conflictsMessage(a.Conflicts), true)
+	case len(outcome.Failed) > 0:
+		return problem(v1beta1.ReasonApplyFailed, failuresMessage(outcome.Failed), false)
+	case a.Upgrade.Failed():
+		note, _ := a.Upgrade.note("")
+		return problem(note.Reason, plan.Bounded(note.Message, messageLimit), true)
+	case !a.Upgrade.Done():
+		note, _ := a.Upgrade.note("")
+		return summary{state: v1beta1.Reconciling, reason: note.Reason, message: plan.Bounded(note.Message, messageLimit)}, true
+	default:
+		return summary{}, false
 	}
 }
 

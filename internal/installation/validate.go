@@ -198,6 +198,8 @@ func checkDatabase(mm *v1beta1.Mattermost, secrets map[string]Secret) []Problem 
 	switch databaseType(secret) {
 	case databasePostgres:
 		allowed = append(allowed, "postgres")
+	case databaseMySQL:
+		// A MySQL server answers HTTP well enough to be seen.
 	case databaseOther:
 		allowed = append(allowed, "postgres", "mysql")
 	}

@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -178,8 +179,6 @@ func Next(r Request, outcome plan.Outcome) Digests {
 			delete(next, deleted.Ref)
 		}
 	}
-	for ref, digest := range outcome.Applied {
-		next[ref] = digest
-	}
+	maps.Copy(next, outcome.Applied)
 	return next
 }
