@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -56,12 +57,21 @@ func (a *Audit) Mark(ctx context.Context) (Mark, error) {
 	if err != nil {
 		return 0, err
 	}
+	file, err := os.Open(a.path)
+	if err != nil {
+		return 0, fmt.Errorf("audit: %w", err)
+	}
+	defer file.Close()
+	from, err := file.Seek(0, io.SeekEnd) // The marker is behind what is there by now.
+	if err != nil {
+		return 0, fmt.Errorf("audit: %w", err)
+	}
 	if _, err := client.Discovery().ServerVersion(); err != nil {
 		return 0, fmt.Errorf("audit: %w", err)
 	}
 	var mark Mark
 	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) {
-		content, err := os.ReadFile(a.path)
+		content, err := io.ReadAll(io.NewSectionReader(file, from, math.MaxInt64-from))
 		if err != nil {
 			return false, err
 		}
@@ -70,7 +80,7 @@ func (a *Audit) Mark(ctx context.Context) (Mark, error) {
 			return false, nil
 		}
 		end := bytes.IndexByte(content[at:], '\n')
-		mark = Mark(at + end + 1)
+		mark = Mark(from + int64(at+end+1))
 		return end >= 0, nil
 	})
 	if err != nil {
@@ -80,7 +90,8 @@ func (a *Audit) Mark(ctx context.Context) (Mark, error) {
 }
 
 // Since returns a user's requests between two marks, in the order in which they
-// were answered. Watches are left out: they are answered when they end.
+// were answered. Watches are left out unless they were refused: they are answered
+// when they end.
 func (a *Audit) Since(from, to Mark, user string) ([]Request, error) {
 	file, err := os.Open(a.path)
 	if err != nil {
@@ -101,7 +112,7 @@ func (a *Audit) Since(from, to Mark, user string) ([]Request, error) {
 		if err != nil {
 			return nil, fmt.Errorf("audit: %w", err)
 		}
-		if ok && request.User == user && request.Verb != "watch" {
+		if ok && request.User == user && (request.Verb != "watch" || request.Code >= 400) {
 			all = append(all, request)
 		}
 	}

@@ -94,6 +94,10 @@ func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) 
 		a.Request.Keep[deployment] = true
 		a.Request.Wanted = slices.DeleteFunc(slices.Clone(objects), func(o *unstructured.Unstructured) bool { return plan.RefTo(o) == deployment })
 	}
+	if usesServiceAccount(a.Mattermost) {
+		// It is the user's from here on, even if we made it: the pods run as it.
+		a.Request.Keep[plan.RefOf(serviceAccountKind, s.Mattermost.Namespace, s.Mattermost.Name)] = true
+	}
 	for _, job := range s.Jobs {
 		a.Request.Keep[plan.RefOf(jobKind, job.Namespace, job.Name)] = true // Those are the upgrade's to remove.
 	}

@@ -84,6 +84,10 @@ func newManager(ctx context.Context, cfg config.Configuration, restConfig *rest.
 		Logger:  ctrl.LoggerFrom(ctx),
 		Metrics: metricsOptions(cfg.Metrics),
 		Cache:   cacheOptions(cfg),
+		NewCache: func(config *rest.Config, options cache.Options) (cache.Cache, error) {
+			c, err := cache.New(config, options)
+			return interruptible{Cache: c, run: ctx}, err
+		},
 		// Each group of controllers holds its own lease; see kit/lead.
 		LeaderElection:          false,
 		HealthProbeBindAddress:  cfg.Health.Address,
@@ -115,7 +119,7 @@ func newManager(ctx context.Context, cfg config.Configuration, restConfig *rest.
 	if err := addControllers(ctx, mgr, cfg, host); err != nil {
 		return nil, err
 	}
-	return mgr, addHealth(mgr, hooks)
+	return mgr, addHealth(ctx, mgr, hooks)
 }
 
 func registry(hooks Hooks) prometheus.Registerer {
@@ -153,6 +157,21 @@ func cacheOptions(cfg config.Configuration) cache.Options {
 		}
 	}
 	return options
+}
+
+// interruptible is a cache whose wait ends, as if it had succeeded, when the run
+// does. Without it, the manager of controller-runtime v0.25 spins for ever when it
+// is stopped while a cache can't be filled, for instance for want of a permission.
+type interruptible struct {
+	cache.Cache
+	run context.Context //nolint:containedctx // The manager calls with one that outlives the run.
+}
+
+func (c interruptible) WaitForCacheSync(ctx context.Context) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.run, cancel)()
+	return c.Cache.WaitForCacheSync(ctx) || c.run.Err() != nil
 }
 
 func metricsOptions(cfg config.Metrics) metricsserver.Options {
@@ -208,10 +227,10 @@ func identity() (string, error) {
 
 // addHealth answers /healthz as long as the process serves, and /readyz when
 // its caches are filled, whether or not it leads: a stand-by is ready too.
-func addHealth(mgr ctrlmanager.Manager, hooks Hooks) error {
+func addHealth(run context.Context, mgr ctrlmanager.Manager, hooks Hooks) error {
 	filled := make(chan struct{})
 	err := mgr.Add(always{ctrlmanager.RunnableFunc(func(ctx context.Context) error {
-		if mgr.GetCache().WaitForCacheSync(ctx) {
+		if mgr.GetCache().WaitForCacheSync(ctx) && run.Err() == nil {
 			close(filled)
 			if hooks.Started != nil {
 				hooks.Started()

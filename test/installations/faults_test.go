@@ -1,0 +1,329 @@
+package installations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/devcluster/clustertest"
+	"windlass.dev/internal/manager"
+)
+
+// intercept calls around for each write, which may leave it out or hide its result.
+func intercept(around func(write string, do func() error) error) manager.Hooks {
+	return manager.Hooks{WrapClient: func(c client.WithWatch) client.WithWatch {
+		return interceptor.NewClient(c, interceptor.Funcs{
+			Apply: func(ctx context.Context, c client.WithWatch, object runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+				return around("apply", func() error { return c.Apply(ctx, object, opts...) })
+			},
+			Update: func(ctx context.Context, c client.WithWatch, object client.Object, opts ...client.UpdateOption) error {
+				return around("update", func() error { return c.Update(ctx, object, opts...) })
+			},
+			Delete: func(ctx context.Context, c client.WithWatch, object client.Object, opts ...client.DeleteOption) error {
+				return around("delete", func() error { return c.Delete(ctx, object, opts...) })
+			},
+			SubResourceApply: func(ctx context.Context, c client.Client, sub string, object runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+				return around("apply "+sub, func() error { return c.SubResource(sub).Apply(ctx, object, opts...) })
+			},
+		})
+	}}
+}
+
+// killAfter lets a number of writes through and then nothing any more, as when
+// the process is killed after the write and before its answer arrives. killed is
+// closed then.
+func killAfter(writes int) (hooks manager.Hooks, killed chan struct{}) {
+	killed = make(chan struct{})
+	var mu sync.Mutex
+	count := 0
+	hooks = intercept(func(_ string, do func() error) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if count >= writes {
+			return errors.New("the process is dead")
+		}
+		err := do()
+		count++
+		if count == writes {
+			close(killed)
+			return errors.New("the process was killed")
+		}
+		return err
+	})
+	return hooks, killed
+}
+
+// scenario is a change to an installation, with how it ends.
+type scenario struct {
+	change func(t *testing.T, c client.Client, name types.NamespacedName)
+	// stable says that the change is made to an installation that is stable.
+	stable bool
+	// writes is how many there are at least; the crash is tried after each.
+	writes int
+}
+
+var scenarios = map[string]scenario{
+	"create": {
+		change: func(t *testing.T, c client.Client, name types.NamespacedName) {
+			create(t, c, name.Namespace, name.Name)
+		},
+		writes: 9,
+	},
+	"upgrade": {
+		change: func(t *testing.T, c client.Client, name types.NamespacedName) {
+			edit(t, c, name, func(mm *v1beta1.Mattermost) {
+				mm.Spec.Version = "10.6.0"
+				mm.Spec.Ingress.Enabled = false
+			})
+		},
+		stable: true,
+		writes: 6,
+	},
+}
+
+// TestCrashAfterEveryWrite kills the controller after each of its writes and
+// starts another one: the end is the same as without a crash.
+func TestCrashAfterEveryWrite(t *testing.T) {
+	t.Parallel()
+	for title, s := range scenarios {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			want := playWithCrash(t, s, 0)
+			for n := 1; n <= s.writes; n++ {
+				t.Run(fmt.Sprintf("after write %d", n), func(t *testing.T) {
+					t.Parallel()
+					if diff := cmp.Diff(want, playWithCrash(t, s, n)); diff != "" {
+						t.Errorf("end state (-without +with crash):\n%s", diff)
+					}
+				})
+			}
+		})
+	}
+}
+
+// playWithCrash returns the end state of a scenario in which the controller is
+// killed after the n-th write; 0 is never.
+func playWithCrash(t *testing.T, s scenario, n int) map[string]any {
+	t.Helper()
+	ns, c := clustertest.Namespace(t), admin(t)
+	user := grant(t, ns, shipped(t).Rules)
+	name := types.NamespacedName{Namespace: ns, Name: "chat"}
+	if s.stable {
+		w := start(t, ns, user, manager.Hooks{})
+		create(t, c, ns, name.Name)
+		stable(t, c, name)
+		w.stop(t)
+	}
+	if n > 0 {
+		crash(t, ns, user, n, func() { s.change(t, c, name) })
+		start(t, ns, user, manager.Hooks{})
+	} else {
+		start(t, ns, user, manager.Hooks{})
+		s.change(t, c, name)
+	}
+	stable(t, c, name)
+	return world(t, c, name)
+}
+
+// crash runs the controller until it was killed after the n-th write that
+// follows on a change.
+func crash(t *testing.T, namespace, user string, n int, change func()) {
+	t.Helper()
+	hooks, killed := killAfter(n)
+	w := start(t, namespace, user, hooks)
+	change()
+	eventually(t, func(context.Context) (string, error) {
+		select {
+		case <-killed:
+			return "", nil
+		default:
+			return fmt.Sprintf("write %d", n), nil
+		}
+	})
+	w.stop(t)
+}
+
+// TestCrashThenDelete kills the controller after each write of an installation's
+// creation. The resource is deleted before or after the next one starts: nothing
+// is left.
+func TestCrashThenDelete(t *testing.T) {
+	t.Parallel()
+	for n := 1; n <= scenarios["create"].writes; n++ {
+		for _, late := range []bool{false, true} {
+			t.Run(fmt.Sprintf("after write %d, late %v", n, late), func(t *testing.T) {
+				t.Parallel()
+				ns, c := clustertest.Namespace(t), admin(t)
+				user, name := grant(t, ns, shipped(t).Rules), types.NamespacedName{Namespace: ns, Name: "chat"}
+				crash(t, ns, user, n, func() { scenarios["create"].change(t, c, name) })
+				if late {
+					w := start(t, ns, user, manager.Hooks{})
+					<-w.filled
+				}
+				if err := c.Delete(t.Context(), &v1beta1.Mattermost{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name.Name}}); err != nil {
+					t.Fatal(err)
+				}
+				if !late {
+					start(t, ns, user, manager.Hooks{})
+				}
+				eventually(t, func(ctx context.Context) (string, error) { return nothingLeft(ctx, c, name) })
+			})
+		}
+	}
+}
+
+// nothingLeft returns a part of an installation that is still there.
+func nothingLeft(ctx context.Context, c client.Client, name types.NamespacedName) (awaited string, err error) {
+	for _, part := range append(parts(), &v1beta1.Mattermost{}) {
+		if err := c.Get(ctx, name, part); !apierrors.IsNotFound(err) {
+			return fmt.Sprintf("%T to be gone", part), err
+		}
+	}
+	return "", nil
+}
+
+// world is what a scenario leaves behind, without what differs from one
+// namespace or second to the next.
+func world(t *testing.T, c client.Client, name types.NamespacedName) map[string]any {
+	t.Helper()
+	all := map[string]any{}
+	objects := append(parts(), &v1beta1.Mattermost{})
+	for _, object := range objects {
+		err := c.Get(t.Context(), name, object)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		metadata := map[string]any{"labels": object.GetLabels(), "annotations": object.GetAnnotations(), "owners": len(object.GetOwnerReferences())}
+		delete(metadata["annotations"].(map[string]string), "deployment.kubernetes.io/revision")
+		content["metadata"] = metadata
+		if mm, ok := object.(*v1beta1.Mattermost); ok {
+			content["status"] = map[string]any{"state": mm.Status.State, "version": mm.Status.Version, "endpoint": mm.Status.Endpoint, "inventory": kinds(mm)}
+		} else {
+			delete(content, "status")
+		}
+		unstructured.RemoveNestedField(content, "subjects") // They name the namespace.
+		all[fmt.Sprintf("%T", object)] = content
+	}
+	return all
+}
+
+func kinds(mm *v1beta1.Mattermost) string {
+	var all []string
+	for _, item := range mm.Status.Inventory {
+		if item.Kind != "Job" { // It is removed in its own time.
+			all = append(all, item.Kind)
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// TestPassingFaults answers the first writes with each error that passes, once
+// before and once after the write was made.
+func TestPassingFaults(t *testing.T) {
+	t.Parallel()
+	resource := schema.GroupResource{Resource: "things"}
+	for title, fault := range map[string]error{
+		"conflict":   apierrors.NewConflict(resource, "x", errors.New("changed meanwhile")),
+		"throttling": apierrors.NewTooManyRequests("slow down", 1),
+		"time-out":   apierrors.NewTimeoutError("too slow", 0),
+		"connection": errors.New("connection reset by peer"),
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			ns, c := clustertest.Namespace(t), admin(t)
+			var mu sync.Mutex
+			seen := map[string]int{}
+			hooks := intercept(func(write string, do func() error) error {
+				mu.Lock()
+				seen[write]++
+				turn := seen[write]
+				mu.Unlock()
+				switch turn {
+				case 1:
+					return fault // It never arrived.
+				case 3:
+					return errors.Join(fault, do()) // It arrived, and the answer was lost.
+				default:
+					return do()
+				}
+			})
+			start(t, ns, grant(t, ns, shipped(t).Rules), hooks)
+			name := create(t, c, ns, "chat")
+			stable(t, c, name)
+			edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.Ingress.Enabled = false })
+			stable(t, c, name)
+		})
+	}
+}
+
+// TestStaleCache keeps the cache at what it showed first for some time after
+// each write: nothing is decided on it, and the end is the same.
+func TestStaleCache(t *testing.T) {
+	t.Parallel()
+	ns, c := clustertest.Namespace(t), admin(t)
+	stale := &staleReader{seen: map[string]client.Object{}, left: map[string]int{}}
+	hooks := manager.Hooks{WrapReader: func(r client.Reader) client.Reader { stale.Reader = r; return stale }}
+	start(t, ns, grant(t, ns, shipped(t).Rules), hooks)
+	name := create(t, c, ns, "chat")
+	stable(t, c, name)
+	edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.Version = "10.6.0" })
+	if mm := stable(t, c, name); mm.Status.Version != "10.6.0" {
+		t.Errorf("status: %+v", mm.Status)
+	}
+}
+
+// staleReader answers each Get of a changed object a few times with the old one.
+type staleReader struct {
+	client.Reader
+	mu   sync.Mutex
+	seen map[string]client.Object
+	left map[string]int
+}
+
+func (s *staleReader) Get(ctx context.Context, key client.ObjectKey, object client.Object, opts ...client.GetOption) error {
+	if err := s.Reader.Get(ctx, key, object, opts...); err != nil {
+		return err
+	}
+	mm, ok := object.(*v1beta1.Mattermost)
+	if !ok {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := key.String()
+	old, known := s.seen[id]
+	switch {
+	case !known || old.GetResourceVersion() == mm.ResourceVersion:
+	case s.left[id] == 0:
+		s.left[id] = 4
+		fallthrough
+	case s.left[id] > 1:
+		s.left[id]--
+		old.(*v1beta1.Mattermost).DeepCopyInto(mm)
+		return nil
+	default:
+		s.left[id] = 0
+	}
+	s.seen[id] = mm.DeepCopy()
+	return nil
+}
