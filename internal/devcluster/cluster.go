@@ -208,15 +208,28 @@ func (c *Cluster) Audit() *Audit { return c.audit }
 // ConfigFor returns a configuration for any user, whom the API server knows by a
 // certificate: for system:serviceaccount:NAMESPACE:NAME its groups are added.
 func (c *Cluster) ConfigFor(user string, groups ...string) (*rest.Config, error) {
-	if rest, ok := strings.CutPrefix(user, "system:serviceaccount:"); ok {
-		namespace, _, _ := strings.Cut(rest, ":")
-		groups = append(groups, "system:serviceaccounts", "system:serviceaccounts:"+namespace)
-	}
-	made, err := c.authority.client(user, groups...)
+	made, err := c.identify(user, groups)
 	if err != nil {
 		return nil, err
 	}
 	return clientConfig(c.endpoint, c.authority, made), nil
+}
+
+// WriteKubeconfig is ConfigFor for programs that read a file.
+func (c *Cluster) WriteKubeconfig(path, user string, groups ...string) error {
+	made, err := c.identify(user, groups)
+	if err != nil {
+		return err
+	}
+	return c.kubeconfig(path, made)
+}
+
+func (c *Cluster) identify(user string, groups []string) (pair, error) {
+	if rest, ok := strings.CutPrefix(user, "system:serviceaccount:"); ok {
+		namespace, _, _ := strings.Cut(rest, ":")
+		groups = append(slices.Clone(groups), "system:serviceaccounts", "system:serviceaccounts:"+namespace)
+	}
+	return c.authority.client(user, groups...)
 }
 
 // timer tells what took how long.

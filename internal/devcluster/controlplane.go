@@ -100,8 +100,8 @@ func (c *Cluster) prepare(ports []int) (files, error) {
 		serving.write(f.pki(""), "server"),
 		serviceAccountKey(f.pki("sa.key")),
 		c.kubeconfig(c.Kubeconfig(), admin),
-		c.kubeconfigFor(f.pki("controller-manager.kubeconfig"), "system:kube-controller-manager"),
-		c.kubeconfigFor(f.pki("scheduler.kubeconfig"), "system:kube-scheduler"),
+		c.WriteKubeconfig(f.pki("controller-manager.kubeconfig"), "system:kube-controller-manager"),
+		c.WriteKubeconfig(f.pki("scheduler.kubeconfig"), "system:kube-scheduler"),
 		os.WriteFile(f.pki("audit-policy.yaml"), []byte(auditPolicy), 0o600),
 	)
 }
@@ -121,14 +121,6 @@ func serviceAccountKey(path string) error {
 		return err
 	}
 	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: content}), 0o600)
-}
-
-func (c *Cluster) kubeconfigFor(path, user string) error {
-	made, err := c.authority.client(user)
-	if err != nil {
-		return err
-	}
-	return c.kubeconfig(path, made)
 }
 
 func (c *Cluster) kubeconfig(path string, user pair) error {

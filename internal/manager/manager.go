@@ -170,7 +170,7 @@ type interruptible struct {
 func (c interruptible) WaitForCacheSync(ctx context.Context) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(c.run, cancel)()
+	defer context.AfterFunc(c.run, cancel)() //nolint:contextcheck // Two contexts are joined.
 	return c.Cache.WaitForCacheSync(ctx) || c.run.Err() != nil
 }
 

@@ -1,0 +1,51 @@
+// Command bench measures Windlass against a floor or a peer, in the same run on
+// the same machine. Each benchmark prints what it does as it goes, and one line
+// of JSON last.
+//
+//	go run ./test/bench installations -n 200
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// benchmarks return the figures that they print.
+var benchmarks = map[string]func(ctx context.Context, arguments []string) (any, error){
+	"installations": installations,
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// Everything here is told by the benchmark itself.
+	ctrl.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard())
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, arguments []string) error {
+	if len(arguments) == 0 || benchmarks[arguments[0]] == nil {
+		return errors.New("name a benchmark: installations")
+	}
+	figures, err := benchmarks[arguments[0]](ctx, arguments[1:])
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(figures)
+}
+
+// logf tells a person what is going on.
+func logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
