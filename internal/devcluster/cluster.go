@@ -205,6 +205,15 @@ func (c *Cluster) Kubeconfig() string { return filepath.Join(c.options.Dir, "kub
 // Audit counts requests.
 func (c *Cluster) Audit() *Audit { return c.audit }
 
+// Processes returns the process ids of the control plane by name.
+func (c *Cluster) Processes() map[string]int {
+	all := map[string]int{}
+	for _, p := range c.processes {
+		all[p.name] = p.cmd.Process.Pid
+	}
+	return all
+}
+
 // ConfigFor returns a configuration for any user, whom the API server knows by a
 // certificate: for system:serviceaccount:NAMESPACE:NAME its groups are added.
 func (c *Cluster) ConfigFor(user string, groups ...string) (*rest.Config, error) {

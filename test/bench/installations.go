@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,8 +145,45 @@ func onCluster(ctx context.Context, o options, do func(*devcluster.Cluster, *fle
 	return do(cluster, f)
 }
 
+// spent returns the CPU time of each process of the cluster, and of this one,
+// which simulates the nodes, in seconds.
+func spent(cluster *devcluster.Cluster) (map[string]float64, error) {
+	all := map[string]float64{}
+	pids := cluster.Processes()
+	pids["bench and nodes"] = os.Getpid()
+	for name, pid := range pids {
+		seconds, err := cpuOf(pid)
+		if err != nil {
+			return nil, err
+		}
+		all[name] = seconds
+	}
+	return all, nil
+}
+
+// profile tells which processes took the time of what do does.
+func profile(cluster *devcluster.Cluster, title string, do func() error) error {
+	before, err := spent(cluster)
+	if err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	after, err := spent(cluster)
+	if err != nil {
+		return err
+	}
+	line := ""
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		line += fmt.Sprintf("  %s %.1f", name, after[name]-before[name])
+	}
+	logf("%s, CPU seconds:%s", title, line)
+	return nil
+}
+
 func floor(ctx context.Context, o options) (seconds float64, err error) {
-	err = onCluster(ctx, o, func(_ *devcluster.Cluster, f *fleet) error {
+	err = onCluster(ctx, o, func(cluster *devcluster.Cluster, f *fleet) error {
 		if err := f.create(ctx); err != nil { // As owners; nobody carries them out.
 			return err
 		}
@@ -153,13 +191,15 @@ func floor(ctx context.Context, o options) (seconds float64, err error) {
 		if err != nil {
 			return err
 		}
-		start := time.Now()
-		if err := f.apply(ctx, objects); err != nil {
+		return profile(cluster, "floor", func() error {
+			start := time.Now()
+			if err := f.apply(ctx, objects); err != nil {
+				return err
+			}
+			err = f.until(ctx, appsv1.SchemeGroupVersion.WithKind("Deployment"), available)
+			seconds = time.Since(start).Seconds()
 			return err
-		}
-		err = f.until(ctx, appsv1.SchemeGroupVersion.WithKind("Deployment"), available)
-		seconds = time.Since(start).Seconds()
-		return err
+		})
 	})
 	return seconds, err
 }
@@ -260,14 +300,18 @@ func (t *trial) creation(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
-	start := time.Now()
-	if err := t.fleet.create(ctx); err != nil {
+	err = profile(t.cluster, "windlass", func() error {
+		start := time.Now()
+		if err := t.fleet.create(ctx); err != nil {
+			return err
+		}
+		err := t.fleet.until(ctx, v1beta1.GroupVersion.WithKind("Mattermost"), stable)
+		t.figures.Seconds = time.Since(start).Seconds()
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	if err := t.fleet.until(ctx, v1beta1.GroupVersion.WithKind("Mattermost"), stable); err != nil {
-		return err
-	}
-	t.figures.Seconds = time.Since(start).Seconds()
 	after, err := p.cpu()
 	if err != nil {
 		return err

@@ -94,8 +94,10 @@ func (p *process) peakMemory() (float64, error) {
 }
 
 // cpu returns the CPU time that the process took so far, in seconds.
-func (p *process) cpu() (float64, error) {
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+func (p *process) cpu() (float64, error) { return cpuOf(p.cmd.Process.Pid) }
+
+func cpuOf(pid int) (float64, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
