@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"windlass.dev/api/installation/v1beta1"
-	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/manager"
 )
 
@@ -119,7 +118,7 @@ func TestCrashAfterEveryWrite(t *testing.T) {
 // killed after the n-th write; 0 is never.
 func playWithCrash(t *testing.T, s scenario, n int) map[string]any {
 	t.Helper()
-	ns, c := clustertest.Namespace(t), admin(t)
+	ns, c := namespace(t), admin(t)
 	user := grant(t, ns, shipped(t).Rules)
 	name := types.NamespacedName{Namespace: ns, Name: "chat"}
 	if s.stable {
@@ -166,7 +165,7 @@ func TestCrashThenDelete(t *testing.T) {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprintf("after write %d, late %v", n, late), func(t *testing.T) {
 				t.Parallel()
-				ns, c := clustertest.Namespace(t), admin(t)
+				ns, c := namespace(t), admin(t)
 				user, name := grant(t, ns, shipped(t).Rules), types.NamespacedName{Namespace: ns, Name: "chat"}
 				crash(t, ns, user, n, func() { scenarios["create"].change(t, c, name) })
 				if late {
@@ -250,7 +249,7 @@ func TestPassingFaults(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			ns, c := clustertest.Namespace(t), admin(t)
+			ns, c := namespace(t), admin(t)
 			var mu sync.Mutex
 			seen := map[string]int{}
 			hooks := intercept(func(write string, do func() error) error {
@@ -280,7 +279,7 @@ func TestPassingFaults(t *testing.T) {
 // each write: nothing is decided on it, and the end is the same.
 func TestStaleCache(t *testing.T) {
 	t.Parallel()
-	ns, c := clustertest.Namespace(t), admin(t)
+	ns, c := namespace(t), admin(t)
 	stale := &staleReader{seen: map[string]client.Object{}, left: map[string]int{}}
 	hooks := manager.Hooks{WrapReader: func(r client.Reader) client.Reader { stale.Reader = r; return stale }}
 	start(t, ns, grant(t, ns, shipped(t).Rules), hooks)

@@ -111,7 +111,7 @@ func startUpstream(t *testing.T, namespace string, a *acts) (stop func()) {
 // while both run: whoever has the lease acts, the other one waits.
 func TestNeverTwoOperators(t *testing.T) {
 	t.Parallel()
-	ns, c := clustertest.Namespace(t), admin(t)
+	ns, c := namespace(t), admin(t)
 	user := grant(t, ns, shipped(t).Rules)
 	lease := types.NamespacedName{Namespace: ns, Name: sharedLease}
 	a := &acts{}
@@ -178,7 +178,7 @@ func TestNeverTwoOperators(t *testing.T) {
 // TestProcess checks what a process serves beside its work.
 func TestProcess(t *testing.T) {
 	t.Parallel()
-	ns := clustertest.Namespace(t)
+	ns := namespace(t)
 	cfg := confined(ns)
 	cfg.Health.Address, cfg.Metrics.Address, cfg.Pprof.Address = freeAddress(t), freeAddress(t), freeAddress(t)
 	w := &windlass{}

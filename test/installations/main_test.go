@@ -218,7 +218,6 @@ func stable(t testing.TB, c client.Client, name types.NamespacedName) *v1beta1.M
 		if err := c.Get(ctx, name, mm); err != nil {
 			return "", err
 		}
-		checkStatus(t, mm)
 		if mm.Status.State != v1beta1.Stable || mm.Status.ObservedGeneration != mm.Generation {
 			return fmt.Sprintf("%s to become stable; its status is %+v", name, mm.Status), nil
 		}

@@ -12,7 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
-	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/manager"
 )
 
@@ -55,7 +54,7 @@ func without(rules []rbacv1.PolicyRule, i int, resource, verb string) []rbacv1.P
 
 func refusedWithout(t *testing.T, rules []rbacv1.PolicyRule, older bool) {
 	t.Helper()
-	ns, c := clustertest.Namespace(t), admin(t)
+	ns, c := namespace(t), admin(t)
 	w := &windlass{older: older}
 	w.start(t, confined(ns), grant(t, ns, rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
