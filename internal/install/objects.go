@@ -3,6 +3,7 @@ package install
 import (
 	"maps"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	windlassconfig "windlass.dev/internal/config"
@@ -21,11 +22,13 @@ func named(apiVersion, kind, namespace, name string, content object) *unstructur
 	return o
 }
 
-// namespace has no labels of ours: it may exist and belong to somebody else.
+// namespace has no labels of ours: it may exist and belong to somebody else. The
+// one that the API server sets is named, or a second apply would take it away
+// for a moment.
 func namespace(name string) *unstructured.Unstructured {
 	o := named("v1", "Namespace", "", name, nil)
 	if name != Namespace {
-		o.SetLabels(nil)
+		o.SetLabels(map[string]string{corev1.LabelMetadataName: name})
 	}
 	return o
 }

@@ -133,3 +133,11 @@ func Namespace(tb testing.TB) string {
 	})
 	return namespace.Name
 }
+
+// Kubeconfig returns the path of an administrator's kubeconfig.
+func Kubeconfig() string {
+	if shared.cluster == nil {
+		return os.Getenv(KubeconfigVariable)
+	}
+	return shared.cluster.Kubeconfig()
+}

@@ -1,0 +1,124 @@
+package installations
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/cli"
+	"windlass.dev/internal/devcluster/clustertest"
+	"windlass.dev/internal/manager"
+)
+
+// command runs one command line against the test cluster.
+func command(t *testing.T, arguments ...string) (code int, out, problems string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = cli.Main(t.Context(), arguments, &stdout, &stderr)
+	return code, stdout.String(), stderr.String()
+}
+
+func TestUsageErrorsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"plan":                            "windlass plan -f FILE",
+		"install":                         "--image",
+		"install --image x --replicas 0":  "want at least 1",
+		"explain mattermost chat --bogus": "--help",
+	} {
+		code, out, problems := command(t, strings.Fields(line)...)
+		if code != 2 || !strings.Contains(problems, want) || out != "" {
+			t.Errorf("windlass %s: exit code %d, %q, %q; want 2 and %q", line, code, out, problems, want)
+		}
+	}
+	if code, _, problems := command(t, "plan", "-f", filepath.Join(t.TempDir(), "missing.yaml")); code != 1 || !strings.Contains(problems, "missing.yaml") {
+		t.Errorf("a missing file: exit code %d, %q", code, problems)
+	}
+}
+
+func TestInstallDryRunPrintsWhatInstallApplies(t *testing.T) {
+	t.Parallel()
+	code, out, problems := command(t, "install", "--image", "example.com/windlass:1", "--dry-run")
+	if code != 0 {
+		t.Fatal(problems)
+	}
+	seen := map[string]bool{}
+	for _, document := range strings.Split(out, "---\n")[1:] {
+		var object struct{ Kind string }
+		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+			t.Fatal(err)
+		}
+		seen[object.Kind] = true
+	}
+	for _, kind := range []string{"Namespace", "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Deployment", "Service"} {
+		if !seen[kind] {
+			t.Errorf("no %s is printed", kind)
+		}
+	}
+	// The cluster has all but the Deployment already.
+	code, out, problems = command(t, "install", "--without-deployment", "--kubeconfig", clustertest.Kubeconfig())
+	if code != 0 || strings.Contains(out, "configured") || !strings.Contains(out, "CustomResourceDefinition/mattermosts.installation.mattermost.com unchanged") {
+		t.Errorf("installing again: exit code %d, %s %s", code, out, problems)
+	}
+}
+
+func TestPlanAndExplain(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), admin(t)
+	name := types.NamespacedName{Namespace: ns, Name: "chat"}
+	at := []string{"-n", ns, "--kubeconfig", clustertest.Kubeconfig()}
+	secrets(t, c, ns)
+	mm := installation(ns, "chat")
+	mm.APIVersion, mm.Kind = v1beta1.GroupVersion.String(), "Mattermost"
+	content, err := yaml.Marshal(mm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "chat.yaml")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	code, out, problems := command(t, append([]string{"plan", "-f", file, "-o", "json"}, at...)...)
+	var plans []struct {
+		Exists bool
+		Steps  []struct{ Action string }
+	}
+	if err := json.Unmarshal([]byte(out), &plans); code != 0 || err != nil || len(plans) != 1 {
+		t.Fatalf("plan: exit code %d, %v, %s %s", code, err, out, problems)
+	}
+	if plans[0].Exists || len(plans[0].Steps) != 7 { // Six objects, and the defaults.
+		t.Errorf("plan: %+v", plans[0])
+	}
+	if err := c.Get(t.Context(), name, &v1beta1.Mattermost{}); client.IgnoreNotFound(err) != nil || err == nil {
+		t.Fatalf("planning made the resource: %v", err)
+	}
+
+	mm.Spec.Database.External.Secret = "elsewhere"
+	if err := c.Create(t.Context(), mm); err != nil {
+		t.Fatal(err)
+	}
+	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
+	code, out, problems = command(t, append([]string{"explain", "mattermost", "chat"}, at...)...)
+	if code != 3 || !strings.Contains(out, "elsewhere") {
+		t.Errorf("explain of a broken one: exit code %d, %s %s", code, out, problems)
+	}
+	edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.Database.External.Secret = "db" })
+	stable(t, c, name)
+	code, out, problems = command(t, append([]string{"explain", "mm", "chat"}, at...)...)
+	if code != 0 || !strings.Contains(strings.ToLower(out), "stable") {
+		t.Errorf("explain of a stable one: exit code %d, %s %s", code, out, problems)
+	}
+	code, out, _ = command(t, append([]string{"plan", "-f", file}, at...)...)
+	if code != 0 || !strings.Contains(out, "exists") {
+		t.Errorf("plan of an existing one: exit code %d, %s", code, out)
+	}
+}
