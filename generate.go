@@ -6,3 +6,5 @@ package windlass
 //go:generate bin/controller-gen object paths=./api/...
 //go:generate bin/controller-gen crd:maxDescLen=100 paths=./api/... output:crd:dir=config/crd
 //go:generate bin/controller-gen rbac:roleName=windlass paths=./internal/installation/controller/... output:rbac:dir=config/rbac
+//go:generate go -C tools/gen build -o ../../bin/crd-ref-docs github.com/elastic/crd-ref-docs
+//go:generate bin/crd-ref-docs --log-level=ERROR --source-path=./api/installation --config=tools/gen/reference.yaml --renderer=markdown --output-path=docs/reference/mattermost.md

@@ -19,9 +19,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -357,4 +360,70 @@ func killGroup(t *testing.T, cmd *exec.Cmd) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // It was killed, and says so.
+}
+
+func TestStandInsBecomeReady(t *testing.T) {
+	t.Parallel()
+	ns, c := clustertest.Namespace(t), client(t)
+	dyn, err := dynamic.NewForConfig(clustertest.Shared())
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "root"}, StringData: map[string]string{"ROOT_PASSWORD": "example"}}
+	for _, one := range []struct {
+		resource schema.GroupVersionResource
+		kind     string
+		spec     map[string]any
+		// path and want are what a client waits for.
+		path     []string
+		want     any
+		services []string
+		secret   string
+	}{
+		{
+			resource: schema.GroupVersionResource{Group: "mysql.presslabs.org", Version: "v1alpha1", Resource: "mysqlclusters"}, kind: "MysqlCluster",
+			spec: map[string]any{"secretName": "root", "replicas": int64(2)}, path: []string{"status", "readyNodes"}, want: int64(2),
+			services: []string{"one-mysql", "one-mysql-master"},
+		},
+		{
+			resource: schema.GroupVersionResource{Group: "miniocontroller.min.io", Version: "v1beta1", Resource: "minioinstances"}, kind: "MinIOInstance",
+			spec: map[string]any{"replicas": int64(4)}, path: []string{"status", "currentState"}, want: "Ready", services: []string{"one-hl-svc"},
+		},
+		{
+			resource: schema.GroupVersionResource{Group: "postgresql.cnpg.io", Version: "v1", Resource: "clusters"}, kind: "Cluster",
+			spec: map[string]any{"instances": int64(3)}, path: []string{"status", "readyInstances"}, want: int64(3),
+			services: []string{"one-rw", "one-ro", "one-r"}, secret: "one-app",
+		},
+	} {
+		o := &unstructured.Unstructured{Object: map[string]any{"spec": one.spec}}
+		o.SetGroupVersionKind(one.resource.GroupVersion().WithKind(one.kind))
+		o.SetName("one")
+		if _, err := dyn.Resource(one.resource).Namespace(ns).Create(t.Context(), o, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if one.kind == "MysqlCluster" { // It waits for its Secret.
+			if _, err := c.CoreV1().Secrets(ns).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, one.kind+" to be ready", func(ctx context.Context) (bool, error) {
+			got, err := dyn.Resource(one.resource).Namespace(ns).Get(ctx, "one", metav1.GetOptions{})
+			if err != nil {
+				return false, err
+			}
+			value, _, err := unstructured.NestedFieldNoCopy(got.Object, one.path...)
+			return value == one.want, err
+		})
+		for _, name := range one.services {
+			if _, err := c.CoreV1().Services(ns).Get(t.Context(), name, metav1.GetOptions{}); err != nil {
+				t.Error(err)
+			}
+		}
+		if one.secret != "" {
+			got, err := c.CoreV1().Secrets(ns).Get(t.Context(), one.secret, metav1.GetOptions{})
+			if err != nil || len(got.Data["uri"]) == 0 {
+				t.Errorf("Secret %s: %v", one.secret, err)
+			}
+		}
+	}
 }

@@ -71,7 +71,7 @@ func startSimulator(ctx context.Context, c *Cluster) (*simulator, error) {
 	}
 	s.startVolumes(running, client)
 	s.startBalancer(running, client)
-	if err := makeStorageClass(ctx, client); err != nil {
+	if err := errors.Join(s.startStandIns(running, config, client), makeStorageClass(ctx, client)); err != nil {
 		s.stop()
 		return nil, err
 	}

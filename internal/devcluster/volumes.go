@@ -83,12 +83,15 @@ func volumeFor(claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolume {
 	}
 }
 
-// watch calls act for each object that is there, comes or changes, until ctx
+// watch is follow for a kind of Kubernetes' own.
+func (s *simulator) watch(ctx context.Context, client kubernetes.Interface, of func(informers.SharedInformerFactory) cache.SharedIndexInformer, act func(any) error) {
+	s.follow(ctx, of(informers.NewSharedInformerFactory(client, resync)), act)
+}
+
+// follow calls act for each object that is there, comes or changes, until ctx
 // ends. What fails is logged, and tried again when the object changes or in the
 // next resync of the informer.
-func (s *simulator) watch(ctx context.Context, client kubernetes.Interface, of func(informers.SharedInformerFactory) cache.SharedIndexInformer, act func(any) error) {
-	factory := informers.NewSharedInformerFactory(client, resync)
-	informer := of(factory)
+func (s *simulator) follow(ctx context.Context, informer cache.SharedIndexInformer, act func(any) error) {
 	try := func(object any) {
 		if err := act(object); err != nil && ctx.Err() == nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Simulated no reaction", "kind", fmt.Sprintf("%T", object))

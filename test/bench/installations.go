@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -174,11 +175,11 @@ func profile(cluster *devcluster.Cluster, title string, do func() error) error {
 	if err != nil {
 		return err
 	}
-	line := ""
+	parts := []string{title + ", CPU seconds:"}
 	for _, name := range slices.Sorted(maps.Keys(after)) {
-		line += fmt.Sprintf("  %s %.1f", name, after[name]-before[name])
+		parts = append(parts, fmt.Sprintf("%s %.1f", name, after[name]-before[name]))
 	}
-	logf("%s, CPU seconds:%s", title, line)
+	logf("%s", strings.Join(parts, "  "))
 	return nil
 }
 
@@ -217,12 +218,12 @@ type trial struct {
 
 func measure(ctx context.Context, o options) (figures, error) {
 	var f figures
-	err := onCluster(ctx, o, func(cluster *devcluster.Cluster, fleet *fleet) error {
+	err := onCluster(ctx, o, func(cluster *devcluster.Cluster, fleet *fleet) (err error) {
 		dir, err := os.MkdirTemp("", "windlass-bench-")
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		t := &trial{o: o, dir: dir, cluster: cluster, fleet: fleet}
 		if err := t.access(ctx); err != nil {
 			return fmt.Errorf("access: %w", err)
