@@ -4,6 +4,7 @@ package windlass
 
 //go:generate go -C tools/gen build -o ../../bin/controller-gen sigs.k8s.io/controller-tools/cmd/controller-gen
 //go:generate bin/controller-gen object paths=./api/...
+//go:generate bin/controller-gen applyconfiguration paths=./api/installation/v1beta1
 //go:generate bin/controller-gen crd:maxDescLen=100 paths=./api/... output:crd:dir=config/crd
 //go:generate bin/controller-gen rbac:roleName=windlass paths=./internal/installation/controller/... output:rbac:dir=config/rbac
 //go:generate go -C tools/gen build -o ../../bin/crd-ref-docs github.com/elastic/crd-ref-docs

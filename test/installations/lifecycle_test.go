@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
+	installationac "windlass.dev/api/installation/v1beta1/applyconfiguration/installation/v1beta1"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/manager"
 )
@@ -294,5 +295,32 @@ func TestFailedMigrationKeepsTheOldVersion(t *testing.T) {
 	edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.UpdateJob = nil })
 	if mm := stable(t, c, name); mm.Status.Version != "10.6.0" {
 		t.Errorf("a corrected Job did not take the place of the failed one: %+v", mm.Status)
+	}
+}
+
+// TestTypedApply makes an installation as a Go client would, with the generated
+// apply configurations.
+func TestTypedApply(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), admin(t)
+	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
+	secrets(t, c, ns)
+	apply := func(replicas int32) {
+		t.Helper()
+		intent := installationac.Mattermost("chat", ns).WithSpec(installationac.MattermostSpec().
+			WithVersion("10.5.2").WithReplicas(replicas).
+			WithIngress(installationac.Ingress().WithEnabled(false)).
+			WithDatabase(installationac.Database().WithExternal(installationac.ExternalDatabase().WithSecret("db"))).
+			WithFileStore(installationac.FileStore().WithExternal(installationac.ExternalFileStore().WithURL("s3.example.com").WithBucket("b").WithSecret("fs"))))
+		if err := c.Apply(t.Context(), intent, client.FieldOwner("somebody")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := types.NamespacedName{Namespace: ns, Name: "chat"}
+	apply(1)
+	stable(t, c, name)
+	apply(2)
+	if mm := stable(t, c, name); mm.Status.UpdatedReplicas != 2 {
+		t.Errorf("status: %+v", mm.Status)
 	}
 }

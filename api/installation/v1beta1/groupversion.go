@@ -2,6 +2,7 @@
 // with that of the Mattermost Operator; what Windlass adds is optional.
 //
 // +kubebuilder:object:generate=true
+// +kubebuilder:ac:generate=true
 // +groupName=installation.mattermost.com
 package v1beta1
 
@@ -13,6 +14,9 @@ import (
 
 // GroupVersion is the group and version of this package.
 var GroupVersion = schema.GroupVersion{Group: "installation.mattermost.com", Version: "v1beta1"}
+
+// SchemeGroupVersion is GroupVersion by the name that generated code expects.
+var SchemeGroupVersion = GroupVersion
 
 // AddToScheme adds this package's kinds to a scheme.
 func AddToScheme(scheme *runtime.Scheme) error {
