@@ -25,6 +25,11 @@ type health struct {
 	Wanted, Updated, Replicas int32
 	// Observed says that Kubernetes has seen the newest Deployment.
 	Observed bool
+	// Complete says that the Deployment's own status, which is of one moment,
+	// counts as many pods as wanted, all of the newest revision and available.
+	// Its ReplicaSets' are of other moments: in the middle of a roll-out the two
+	// together can look as if it were over.
+	Complete bool
 	Endpoint string
 	// Routed is false while there should be a route and is none.
 	Routed bool
@@ -42,14 +47,20 @@ func assessHealth(s Snapshot, mm *v1beta1.Mattermost, wanted []*unstructured.Uns
 			h.Endpoint = cmp.Or(firstHost(intent), noEndpoint)
 		}
 	}
-	d := s.Deployment
-	if d == nil {
-		return h
+	if s.Deployment != nil {
+		h.rollOut(s)
 	}
+	return h
+}
+
+// rollOut reads how far the pods are.
+func (h *health) rollOut(s Snapshot) {
+	d := s.Deployment
 	if s.Autoscaled && h.Wanted != 0 && d.Spec.Replicas != nil {
 		h.Wanted = *d.Spec.Replicas
 	}
 	h.Replicas = d.Status.Replicas
+	h.Complete = d.Status.Replicas == h.Wanted && d.Status.UpdatedReplicas == h.Wanted && d.Status.AvailableReplicas == h.Wanted
 	for i := range s.ReplicaSets {
 		rs := &s.ReplicaSets[i]
 		if rs.Annotations[revisionAnnotation] == d.Annotations[revisionAnnotation] && rs.Status.ObservedGeneration > 0 {
@@ -62,7 +73,6 @@ func assessHealth(s Snapshot, mm *v1beta1.Mattermost, wanted []*unstructured.Uns
 			h.Stuck = fmt.Sprintf("%s: %s", c.Reason, c.Message)
 		}
 	}
-	return h
 }
 
 // Usable says that at least one pod of the newest revision serves.
@@ -70,7 +80,7 @@ func (h health) Usable() bool { return h.Observed && h.Routed && (h.Updated > 0 
 
 // Settled says that all is as wanted.
 func (h health) Settled() bool {
-	return h.Usable() && h.Updated == h.Wanted && h.Replicas == h.Wanted
+	return h.Usable() && h.Complete && h.Updated == h.Wanted
 }
 
 func firstHost(ingress *unstructured.Unstructured) string {

@@ -124,7 +124,8 @@ func anySnapshot(t *rapid.T) Snapshot {
 		if ref.Kind == "Deployment" && live.Controller == mm.UID {
 			s.Deployment, s.ReplicaSets = anyRollOut(t, former, object)
 			if calm && rapid.Bool().Draw(t, "rolled out") {
-				s.Deployment.Status = appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: replicas(former)}
+				n := replicas(former)
+				s.Deployment.Status = appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: n, UpdatedReplicas: n, AvailableReplicas: n}
 				s.Deployment.Spec.Replicas = new(replicas(former))
 				s.ReplicaSets[0].Status.AvailableReplicas = replicas(former)
 			}
@@ -143,7 +144,7 @@ func anyRollOut(t *rapid.T, mm *v1beta1.Mattermost, intent *unstructured.Unstruc
 	d.Spec.Replicas = new(count.Draw(t, "live replicas"))
 	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: mainContainer, Image: intendedImage(intent)}}
 	d.Status.ObservedGeneration = rapid.Int64Range(1, 2).Draw(t, "observed")
-	d.Status.Replicas = count.Draw(t, "pods")
+	d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.AvailableReplicas = count.Draw(t, "pods"), count.Draw(t, "updated pods"), count.Draw(t, "available pods")
 	if rapid.Bool().Draw(t, "stuck") {
 		d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded", Message: "too slow"}}
 	}

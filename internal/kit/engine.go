@@ -61,17 +61,19 @@ func (e *Engine[O, S]) Reconcile(ctx context.Context, request ctrl.Request) (ctr
 	if !ok {
 		return ctrl.Result{}, fmt.Errorf("kind %s is not cached as the type of its controller", e.Kind.Kind)
 	}
-	err := e.Cache.Get(ctx, request.NamespacedName, object)
+	// Before the object is read: what is read after a cache has caught up is at
+	// least as new, while a copy from before may be older than our last write.
+	behind, err := e.Writes.Pending(ctx, e.Cache, request.NamespacedName)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	err = e.Cache.Get(ctx, request.NamespacedName, object)
 	if apierrors.IsNotFound(err) {
 		e.Writes.Forget(request.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("get %s %s: %w", e.Kind.Kind, request.NamespacedName, err)
-	}
-	behind, err := e.Writes.Pending(ctx, e.Cache, request.NamespacedName)
-	if err != nil {
-		return ctrl.Result{}, err
 	}
 	if behind {
 		e.Metrics.stale.WithLabelValues(e.Kind.Kind).Inc()
