@@ -39,11 +39,11 @@ type assessment struct {
 	Conflicts []inventory.Conflict
 }
 
-// Decide says what to do next about one installation, and why not more. It
-// needs no wake-up: all that it waits for is watched.
-func Decide(s Snapshot, _ time.Time) plan.Plan {
+// Decide says what to do next about one installation, and why not more. All
+// that it waits for is watched; it wakes only to report counts that it held back.
+func Decide(s Snapshot, now time.Time) plan.Plan {
 	a := assess(s)
-	p := plan.Plan{Why: a.notes()}
+	p := plan.Plan{Why: a.notes(), Wake: untilCounts(s.Mattermost, now)}
 	if a.Deleting {
 		return p
 	}

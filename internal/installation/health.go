@@ -25,11 +25,6 @@ type health struct {
 	Wanted, Updated, Replicas int32
 	// Observed says that Kubernetes has seen the newest Deployment.
 	Observed bool
-	// Complete says that the Deployment's own status, which is of one moment,
-	// counts as many pods as wanted, all of the newest revision and available.
-	// Its ReplicaSets' are of other moments: in the middle of a roll-out the two
-	// together can look as if it were over.
-	Complete bool
 	Endpoint string
 	// Routed is false while there should be a route and is none.
 	Routed bool
@@ -37,12 +32,14 @@ type health struct {
 	Stuck string
 }
 
-func assessHealth(s Snapshot, mm *v1beta1.Mattermost, wanted []*unstructured.Unstructured) health {
+// assessHealth reads the snapshot; applied is what this pass has written since.
+func assessHealth(s Snapshot, mm *v1beta1.Mattermost, wanted []*unstructured.Unstructured, applied map[plan.Ref]string) health {
 	h := health{Wanted: replicas(mm), Endpoint: noEndpoint, Routed: true}
 	ingress := plan.RefOf(ingressKind, mm.Namespace, mm.Name)
 	if intent := find(wanted, ingress); intent != nil {
 		live, exists := s.live(ingress)
-		h.Routed = exists && live.Controller == mm.UID && !live.Deleting
+		_, written := applied[ingress]
+		h.Routed = written || exists && live.Controller == mm.UID && !live.Deleting
 		if h.Routed {
 			h.Endpoint = cmp.Or(firstHost(intent), noEndpoint)
 		}
@@ -60,11 +57,13 @@ func (h *health) rollOut(s Snapshot) {
 		h.Wanted = *d.Spec.Replicas
 	}
 	h.Replicas = d.Status.Replicas
-	h.Complete = d.Status.Replicas == h.Wanted && d.Status.UpdatedReplicas == h.Wanted && d.Status.AvailableReplicas == h.Wanted
 	for i := range s.ReplicaSets {
 		rs := &s.ReplicaSets[i]
 		if rs.Annotations[revisionAnnotation] == d.Annotations[revisionAnnotation] && rs.Status.ObservedGeneration > 0 {
-			h.Updated = rs.Status.AvailableReplicas
+			// The Deployment's status is of one moment and the ReplicaSet's of
+			// another: in the middle of a roll-out the two together can look as
+			// if it were over. So only what both count is counted.
+			h.Updated = min(rs.Status.AvailableReplicas, d.Status.UpdatedReplicas, d.Status.AvailableReplicas)
 			h.Observed = d.Status.ObservedGeneration == d.Generation
 		}
 	}
@@ -80,7 +79,7 @@ func (h health) Usable() bool { return h.Observed && h.Routed && (h.Updated > 0 
 
 // Settled says that all is as wanted.
 func (h health) Settled() bool {
-	return h.Usable() && h.Complete && h.Updated == h.Wanted
+	return h.Usable() && h.Updated == h.Wanted && h.Replicas == h.Wanted
 }
 
 func firstHost(ingress *unstructured.Unstructured) string {

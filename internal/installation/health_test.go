@@ -29,6 +29,10 @@ func TestSettled(t *testing.T) {
 			deployment: appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 2, UpdatedReplicas: 1, AvailableReplicas: 2},
 			newest:     1, generation: 2, available: 2, usable: true,
 		},
+		"the first pod is available, and the Deployment has not counted it": {
+			deployment: appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 2, UpdatedReplicas: 2},
+			newest:     1, generation: 2, available: 1,
+		},
 		"an old pod is left": {
 			deployment: appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 3, UpdatedReplicas: 2, AvailableReplicas: 3},
 			newest:     1, generation: 2, available: 2, usable: true,
@@ -57,7 +61,7 @@ func TestSettled(t *testing.T) {
 					ObjectMeta: revision, Status: appsv1.ReplicaSetStatus{ObservedGeneration: c.newest, AvailableReplicas: c.available},
 				}},
 			}
-			h := assessHealth(s, mm, nil)
+			h := assessHealth(s, mm, nil, nil)
 			if h.Usable() != c.usable || h.Settled() != c.settled {
 				t.Errorf("usable %v, settled %v, want %v and %v, from %+v", h.Usable(), h.Settled(), c.usable, c.settled, h)
 			}

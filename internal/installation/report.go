@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -23,7 +24,7 @@ const messageLimit = 1024
 // Report returns a copy of the resource with the status it should now have.
 func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
 	a := assess(s)
-	h := assessHealth(s, a.Mattermost, a.Request.Wanted)
+	h := assessHealth(s, a.Mattermost, a.Request.Wanted, outcome.Applied)
 	mm := s.Mattermost.DeepCopy()
 	status := &mm.Status
 	status.ObservedGeneration = generation(s, outcome)
@@ -46,7 +47,31 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 		c.set(endpointCondition(a, h))
 		c.upgrade(a.Upgrade)
 	}
+	if untilCounts(s.Mattermost, now) > 0 && sameButCounts(s.Mattermost.Status, mm.Status) {
+		return s.Mattermost.DeepCopy()
+	}
 	return mm
+}
+
+// countsAfter is how long an installation has been reconciling before a change
+// of its pod counts, and of nothing else, is worth a write. Most roll-outs of a
+// fleet are over sooner, and say so; the counts of one that takes longer are
+// what its user watches.
+const countsAfter = 10 * time.Second
+
+// untilCounts is how long the counts alone are not yet reported; 0 when they are.
+func untilCounts(stored *v1beta1.Mattermost, now time.Time) time.Duration {
+	c := meta.FindStatusCondition(stored.Status.Conditions, v1beta1.ConditionReconciling)
+	if c == nil || c.Status != metav1.ConditionTrue {
+		return 0
+	}
+	// Another replica's clock may have been ahead when it wrote the condition.
+	return min(max(countsAfter-now.Sub(c.LastTransitionTime.Time), 0), countsAfter)
+}
+
+func sameButCounts(a, b v1beta1.MattermostStatus) bool {
+	a.Replicas, a.UpdatedReplicas = b.Replicas, b.UpdatedReplicas
+	return equality.Semantic.DeepEqual(a, b)
 }
 
 // Unknown is the report of a pass that could not read what it needed. What was
