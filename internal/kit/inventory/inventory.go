@@ -72,6 +72,10 @@ type Request struct {
 	Recorded Digests
 	// Keep are objects that are neither wanted nor to be pruned for now.
 	Keep map[plan.Ref]bool
+	// Retained are wanted objects that outlive their owner, because they hold
+	// data. They may have no controller, one that has none is taken over, and
+	// none is ever pruned.
+	Retained map[plan.Ref]bool
 	// Recreate are wanted objects that have to be deleted first because a field
 	// that cannot be changed has to change, with the reason.
 	Recreate map[plan.Ref]string
@@ -93,7 +97,7 @@ func Converge(r Request) ([]plan.Step, []Conflict) {
 		wanted[ref] = true
 		have, exists := live[ref]
 		switch why := ""; {
-		case exists && have.Controller != r.Owner:
+		case exists && !r.has(have):
 			conflicts = append(conflicts, Conflict{Ref: ref, Controller: have.Controller})
 		case exists && have.Deleting:
 			// It goes first; its deletion is a watch event that brings us back.
@@ -113,13 +117,18 @@ func Converge(r Request) ([]plan.Step, []Conflict) {
 	return append(steps, prune(r, live, wanted)...), conflicts
 }
 
+// has reports whether an object is the owner's to write.
+func (r Request) has(l Live) bool {
+	return l.Controller == r.Owner || l.Controller == "" && r.Retained[l.Ref]
+}
+
 // prune removes what carries the owner's mark and is no longer wanted. What is
 // recorded but carries another owner's mark, or none, was taken away from us
 // and is left alone.
 func prune(r Request, live map[plan.Ref]Live, wanted map[plan.Ref]bool) []plan.Step {
 	var steps []plan.Step
 	for ref, l := range live {
-		if wanted[ref] || r.Keep[ref] || l.Deleting || l.Controller != r.Owner || !ours(l, r) {
+		if wanted[ref] || r.Keep[ref] || r.Retained[ref] || l.Deleting || l.Controller != r.Owner || !ours(l, r) {
 			continue
 		}
 		steps = append(steps, plan.Step{Action: plan.Delete{Ref: ref, UID: l.UID}, Why: "is no longer wanted"})
@@ -154,10 +163,25 @@ func Digest(intent *unstructured.Unstructured, managed []metav1.ManagedFieldsEnt
 		if entry.Manager == manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && entry.FieldsV1 != nil {
 			hash.Write([]byte{0})
 			hash.Write([]byte(entry.APIVersion))
-			hash.Write(entry.FieldsV1.GetRawBytes())
+			hash.Write(canonical(entry.FieldsV1.GetRawBytes()))
 		}
 	}
 	return hex.EncodeToString(hash.Sum(nil)[:8])
+}
+
+// canonical gives equal bytes for equal field sets. The API server orders the
+// entries of a list by the values of their keys and a decoder that goes by way of
+// a map by the text: a port 443 comes after 80 here and before it there.
+func canonical(fields []byte) []byte {
+	var set map[string]any
+	if err := json.Unmarshal(fields, &set); err != nil {
+		return fields // Not what the API server sends; it is compared as it is.
+	}
+	content, err := json.Marshal(set)
+	if err != nil {
+		return fields
+	}
+	return content
 }
 
 // Next is the inventory to record after a plan was carried out: what was
@@ -167,7 +191,7 @@ func Next(r Request, outcome plan.Outcome) Digests {
 	next := Digests{}
 	exists := map[plan.Ref]bool{}
 	for _, l := range r.Live {
-		exists[l.Ref] = l.Controller == r.Owner
+		exists[l.Ref] = r.has(l)
 	}
 	for ref, digest := range r.Recorded {
 		if exists[ref] {

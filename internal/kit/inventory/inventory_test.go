@@ -237,3 +237,19 @@ func TestConvergeEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestDigestKnowsNoOrder: the same fields come in one order from a watch and in
+// another from the answer to an apply.
+func TestDigestKnowsNoOrder(t *testing.T) {
+	t.Parallel()
+	intent := service("a", "x")
+	watched := []metav1.ManagedFieldsEntry{fields(manager, `{"f:spec":{"f:ports":{"k:{\"port\":80}":{},"k:{\"port\":443}":{}}}}`)}
+	answered := []metav1.ManagedFieldsEntry{fields(manager, `{"f:spec":{"f:ports":{"k:{\"port\":443}":{},"k:{\"port\":80}":{}}}}`)}
+	other := []metav1.ManagedFieldsEntry{fields(manager, `{"f:spec":{"f:ports":{"k:{\"port\":443}":{},"k:{\"port\":81}":{}}}}`)}
+	if Digest(intent, watched, manager) != Digest(intent, answered, manager) {
+		t.Error("the order of the fields counts")
+	}
+	if Digest(intent, watched, manager) == Digest(intent, other, manager) {
+		t.Error("other fields have the same digest")
+	}
+}
