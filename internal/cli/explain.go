@@ -118,7 +118,7 @@ func explain(ctx context.Context, c client.Client, name types.NamespacedName, no
 		}
 		return nil, fmt.Errorf("read Mattermost %s: %w", name, err)
 	}
-	s, err := installations.Observe(ctx, installations.Uncached(c), &mm)
+	s, err := installations.Observe(ctx, c, &mm)
 	if err != nil {
 		return nil, fmt.Errorf("look at Mattermost %s: %w", name, err)
 	}

@@ -132,7 +132,7 @@ func planOne(ctx context.Context, c client.Client, resource *unstructured.Unstru
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(intent.Object, &mm); err != nil {
 		return p, fmt.Errorf("check Mattermost %s in a dry run: %w", name, err)
 	}
-	s, err := installations.Observe(ctx, installations.Uncached(c), &mm)
+	s, err := installations.Observe(ctx, c, &mm)
 	if err != nil {
 		return p, fmt.Errorf("look at Mattermost %s: %w", name, err)
 	}

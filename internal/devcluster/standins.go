@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -43,6 +44,7 @@ var operators = map[schema.GroupVersionResource]standIn{
 	{Group: "mysql.presslabs.org", Version: "v1alpha1", Resource: "mysqlclusters"}:    mysqlCluster,
 	{Group: "miniocontroller.min.io", Version: "v1beta1", Resource: "minioinstances"}: minioInstance,
 	{Group: "postgresql.cnpg.io", Version: "v1", Resource: "clusters"}:                postgresCluster,
+	{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"}:       httpRoute,
 }
 
 // startStandIns makes the definitions and lets the stand-ins react.
@@ -185,6 +187,32 @@ func mysqlCluster(ctx context.Context, s *standIns, o *unstructured.Unstructured
 		return nil, err
 	}
 	return map[string]any{"readyNodes": count(o, "replicas", 1), "conditions": ready("ClusterReady", "Simulated.")}, nil
+}
+
+// noGateway starts the names of Gateways that do not take routes.
+const noGateway = "does-not-exist"
+
+// httpRoute stands in for a gateway that takes every route, and routes nothing.
+func httpRoute(_ context.Context, _ *standIns, o *unstructured.Unstructured) (map[string]any, error) {
+	refs, _, _ := unstructured.NestedSlice(o.Object, "spec", "parentRefs")
+	parents := []any{}
+	for _, ref := range refs {
+		parent, ok := ref.(map[string]any)
+		if name, _ := parent["name"].(string); !ok || strings.HasPrefix(name, noGateway) {
+			continue
+		}
+		condition := func(kind, reason string) map[string]any {
+			return map[string]any{
+				"type": kind, "status": "True", "reason": reason, "message": "Simulated.", "observedGeneration": o.GetGeneration(),
+				"lastTransitionTime": o.GetCreationTimestamp().UTC().Format(time.RFC3339),
+			}
+		}
+		parents = append(parents, map[string]any{
+			"parentRef": parent, "controllerName": "windlass.dev/simulated",
+			"conditions": []any{condition("Accepted", "Accepted"), condition("ResolvedRefs", "ResolvedRefs")},
+		})
+	}
+	return map[string]any{"parents": parents}, nil
 }
 
 // minioInstance stands in for MinIO's operator.

@@ -26,6 +26,8 @@ func makeStorageClass(ctx context.Context, client kubernetes.Interface) error {
 		Provisioner:       provisioner,
 		ReclaimPolicy:     new(corev1.PersistentVolumeReclaimDelete),
 		VolumeBindingMode: new(storagev1.VolumeBindingImmediate),
+		// What is simulated can grow, too.
+		AllowVolumeExpansion: new(true),
 	}
 	_, err := client.StorageV1().StorageClasses().Create(ctx, class, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -41,8 +43,11 @@ func (s *simulator) startVolumes(ctx context.Context, client kubernetes.Interfac
 		return f.Core().V1().PersistentVolumeClaims().Informer()
 	}, func(object any) error {
 		claim, ok := object.(*corev1.PersistentVolumeClaim)
-		if !ok || claim.Spec.VolumeName != "" || claim.Spec.StorageClassName == nil || *claim.Spec.StorageClassName != storageClass {
+		if !ok || claim.Spec.StorageClassName == nil || *claim.Spec.StorageClassName != storageClass {
 			return nil
+		}
+		if claim.Spec.VolumeName != "" {
+			return ignoreNotFound(expand(ctx, client, claim))
 		}
 		_, err := client.CoreV1().PersistentVolumes().Create(ctx, volumeFor(claim), metav1.CreateOptions{})
 		if apierrors.IsAlreadyExists(err) {
@@ -59,6 +64,26 @@ func (s *simulator) startVolumes(ctx context.Context, client kubernetes.Interfac
 		}
 		return ignoreNotFound(client.CoreV1().PersistentVolumes().Delete(ctx, volume.Name, metav1.DeleteOptions{}))
 	})
+}
+
+// expand gives a bound claim the size that it asks for.
+func expand(ctx context.Context, client kubernetes.Interface, claim *corev1.PersistentVolumeClaim) error {
+	wanted, have := claim.Spec.Resources.Requests[corev1.ResourceStorage], claim.Status.Capacity[corev1.ResourceStorage]
+	if claim.Status.Phase != corev1.ClaimBound || wanted.Cmp(have) <= 0 {
+		return nil
+	}
+	volume, err := client.CoreV1().PersistentVolumes().Get(ctx, claim.Spec.VolumeName, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	volume.Spec.Capacity = corev1.ResourceList{corev1.ResourceStorage: wanted}
+	if _, err := client.CoreV1().PersistentVolumes().Update(ctx, volume, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
+	claim = claim.DeepCopy()
+	claim.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: wanted}
+	_, err = client.CoreV1().PersistentVolumeClaims(claim.Namespace).UpdateStatus(ctx, claim, metav1.UpdateOptions{})
+	return err
 }
 
 func volumeFor(claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolume {

@@ -2,10 +2,12 @@ package installation
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -33,6 +35,8 @@ type assessment struct {
 	// Problems keep the installation from being converged at all.
 	Problems []Problem
 	Upgrade  upgrade
+	// Patches is what became of spec.resourcePatch; nil when there is none.
+	Patches *v1beta1.ResourcePatchStatus
 	// Request is what is wanted, beside what there is.
 	Request   inventory.Request
 	Steps     []plan.Step
@@ -44,6 +48,9 @@ type assessment struct {
 func Decide(s Snapshot, now time.Time) plan.Plan {
 	a := assess(s)
 	p := plan.Plan{Why: a.notes(), Wake: untilCounts(s.Mattermost, now)}
+	if s.awaitsKind() || checkIngressClass(a.Mattermost, s.IngressClass) != nil {
+		p.Wake = companionRetry
+	}
 	if a.Deleting {
 		return p
 	}
@@ -69,41 +76,77 @@ func assess(s Snapshot) assessment {
 	if a.Deleting {
 		return a // Everything carries an owner reference, so Kubernetes removes it.
 	}
-	a.Problems = append(Validate(a.Mattermost), Check(a.Mattermost, s.Secrets)...)
+	a.Problems = slices.Concat(Validate(a.Mattermost), Check(a.Mattermost, s.Secrets), checkClaim(a.Mattermost, s.Claim), checkCompanions(s), checkIngressClass(a.Mattermost, s.IngressClass))
 	if len(a.Problems) > 0 {
 		return a // What runs keeps running as it is.
 	}
-	objects, err := Render(a.Mattermost, s.Secrets, RenderOptions{OmitReplicas: leavesReplicas(s, a.Mattermost)})
+	r, err := Render(a.Mattermost, s.Secrets, RenderOptions{OmitReplicas: leavesReplicas(s, a.Mattermost), Claim: s.Claim})
 	if err == nil {
-		a.Upgrade, err = assessUpgrade(s, a.Mattermost, find(objects, plan.RefOf(deploymentKind, s.Mattermost.Namespace, s.Mattermost.Name)))
+		a.Upgrade, err = assessUpgrade(s, a.Mattermost, find(r.Objects, s.ref(deploymentKind, s.Mattermost.Name)))
 	}
 	if err != nil {
 		a.Problems = []Problem{{Path: "spec", Reason: v1beta1.ReasonInvalidSpec, Message: err.Error()}}
 		return a
 	}
-	a.converge(s, objects)
+	if a.Problems = patchProblems(s.Mattermost, r.Patches); len(a.Problems) > 0 {
+		return a
+	}
+	a.Patches = r.Patches
+	a.converge(s, r.Objects)
 	return a
 }
 
 // converge fills in what has to change so that the objects are what exists.
 func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) {
-	deployment := plan.RefOf(deploymentKind, s.Mattermost.Namespace, s.Mattermost.Name)
+	deployment, jobServer := s.ref(deploymentKind, s.Mattermost.Name), s.ref(deploymentKind, JobServerName(s.Mattermost.Name))
 	a.Request.Wanted, a.Request.Keep = objects, map[plan.Ref]bool{}
 	if !a.Upgrade.Done() {
-		// The old version serves until the database is ready for the new one.
-		a.Request.Keep[deployment] = true
-		a.Request.Wanted = slices.DeleteFunc(slices.Clone(objects), func(o *unstructured.Unstructured) bool { return plan.RefTo(o) == deployment })
+		// The old version serves, and runs its jobs, until the database is ready
+		// for the new one.
+		a.Request.Keep[deployment], a.Request.Keep[jobServer] = true, true
+		a.Request.Wanted = slices.DeleteFunc(slices.Clone(objects), func(o *unstructured.Unstructured) bool { return a.Request.Keep[plan.RefTo(o)] })
 	}
 	if usesServiceAccount(a.Mattermost) {
 		// It is the user's from here on, even if we made it: the pods run as it.
-		a.Request.Keep[plan.RefOf(serviceAccountKind, s.Mattermost.Namespace, s.Mattermost.Name)] = true
+		a.Request.Keep[s.ref(serviceAccountKind, s.Mattermost.Name)] = true
 	}
+	a.Request.Retained = map[plan.Ref]bool{s.ref(claimKind, s.Mattermost.Name): true}
+	for _, c := range Companions(a.Mattermost) {
+		a.Request.Retained[c.Ref] = c.holdsData()
+	}
+	for _, g := range generated(a.Mattermost) {
+		a.Request.Retained[s.ref(secretKind, g.Name)] = true
+	}
+	a.Request.Wanted = append(a.Request.Wanted, a.secretOwners(s)...)
+	a.Request.Recreate = recreated(s, objects)
 	for _, job := range s.Jobs {
 		a.Request.Keep[plan.RefOf(jobKind, job.Namespace, job.Name)] = true // Those are the upgrade's to remove.
 	}
-	a.Steps, a.Conflicts = inventory.Converge(a.Request)
-	a.Steps = append(a.Steps, a.Upgrade.steps()...)
+	converging, conflicts := inventory.Converge(a.Request)
+	a.Conflicts = conflicts
+	a.Steps = slices.Concat(generate(a.Mattermost, s.Secrets), makeIngressClass(a.Mattermost, s.IngressClass), converging, a.Upgrade.steps())
 	a.handOverReplicas(s, deployment)
+}
+
+// recreated are the objects of which a field has to change that Kubernetes
+// does not change, with the reason. Neither holds anything that is lost.
+func recreated(s Snapshot, objects []*unstructured.Unstructured) map[plan.Ref]string {
+	all := map[plan.Ref]string{}
+	service := s.ref(serviceKind, s.Mattermost.Name)
+	if intent := find(objects, service); intent != nil && s.Service != nil {
+		address, _, _ := unstructured.NestedString(intent.Object, "spec", "clusterIP")
+		if (address == corev1.ClusterIPNone) != (s.Service.Spec.ClusterIP == corev1.ClusterIPNone) {
+			all[service] = "a Service cannot gain or lose its own address"
+		}
+	}
+	jobServer := s.ref(deploymentKind, JobServerName(s.Mattermost.Name))
+	if intent := find(objects, jobServer); intent != nil && s.JobServer != nil && s.JobServer.Spec.Selector != nil {
+		labels, _, _ := unstructured.NestedStringMap(intent.Object, "spec", "selector", "matchLabels")
+		if !maps.Equal(labels, s.JobServer.Spec.Selector.MatchLabels) {
+			all[jobServer] = "a Deployment cannot change the labels by which it selects"
+		}
+	}
+	return all
 }
 
 // leavesReplicas says that an autoscaler sets the replicas. Hibernation goes

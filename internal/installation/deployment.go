@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -23,7 +24,8 @@ const pingPath = "/api/v4/system/ping"
 const defaultCheckTimeout = 5 * time.Minute
 
 func deployment(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) (*appsv1ac.DeploymentApplyConfiguration, error) {
-	pods, err := podSpec(mm, secrets)
+	containers := append([]corev1.Container{container(mm, secrets)}, mm.Spec.PodExtensions.SidecarContainers...)
+	pods, err := podSpec(mm, secrets, containers)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +61,7 @@ func historyLimit(mm *v1beta1.Mattermost) int32 {
 	return 5
 }
 
-func podSpec(mm *v1beta1.Mattermost, secrets map[string]Secret) (*corev1ac.PodSpecApplyConfiguration, error) {
+func podSpec(mm *v1beta1.Mattermost, secrets map[string]Secret, containers []corev1.Container) (*corev1ac.PodSpecApplyConfiguration, error) {
 	spec := corev1.PodSpec{
 		ServiceAccountName: mm.Name,
 		ImagePullSecrets:   mm.Spec.ImagePullSecrets,
@@ -69,8 +71,8 @@ func podSpec(mm *v1beta1.Mattermost, secrets map[string]Secret) (*corev1ac.PodSp
 		NodeSelector:       mm.Spec.Scheduling.NodeSelector,
 		Tolerations:        mm.Spec.Scheduling.Tolerations,
 		Volumes:            volumes(mm),
-		Containers:         append([]corev1.Container{container(mm, secrets)}, mm.Spec.PodExtensions.SidecarContainers...),
-		InitContainers:     append(databaseChecks(mm, secrets), mm.Spec.PodExtensions.InitContainers...),
+		Containers:         containers,
+		InitContainers:     slices.Concat(databaseChecks(mm, secrets), minioChecks(mm), mm.Spec.PodExtensions.InitContainers),
 	}
 	if t := mm.Spec.PodTemplate; t != nil {
 		spec.SecurityContext = t.SecurityContext
@@ -142,9 +144,9 @@ func probe(delay, period, failures int32, theirs corev1.Probe) *corev1.Probe {
 
 func volumes(mm *v1beta1.Mattermost) []corev1.Volume {
 	all := append([]corev1.Volume(nil), mm.Spec.Volumes...)
-	if fileStore(mm) == fileStoreVolume {
+	if name := ClaimName(mm); name != "" {
 		all = append(all, corev1.Volume{Name: dataVolume, VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: mm.Spec.FileStore.ExternalVolume.VolumeClaimName},
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
 		}})
 	}
 	if name := mm.Spec.LicenseSecret; name != "" {
@@ -157,7 +159,7 @@ func volumes(mm *v1beta1.Mattermost) []corev1.Volume {
 
 func mounts(mm *v1beta1.Mattermost) []corev1.VolumeMount {
 	all := append([]corev1.VolumeMount(nil), mm.Spec.VolumeMounts...)
-	if fileStore(mm) == fileStoreVolume {
+	if ClaimName(mm) != "" {
 		all = append(all, corev1.VolumeMount{Name: dataVolume, MountPath: dataPath})
 	}
 	if mm.Spec.LicenseSecret != "" {
@@ -172,9 +174,12 @@ func databaseChecks(mm *v1beta1.Mattermost, secrets map[string]Secret) []corev1.
 		return nil
 	}
 	name := externalDatabase(mm)
-	if check := mm.Spec.Database.ReadinessCheck; check != nil && check.Mode == "builtin" {
+	if managedDatabase(mm) == databaseMySQL {
+		return mysqlChecks(mm)
+	}
+	if check := mm.Spec.Database.ReadinessCheck; check != nil && check.Mode == "builtin" || managedDatabase(mm) == databasePostgres {
 		timeout := defaultCheckTimeout
-		if check.Timeout != nil {
+		if check != nil && check.Timeout != nil {
 			timeout = check.Timeout.Duration
 		}
 		return []corev1.Container{{

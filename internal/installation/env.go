@@ -41,6 +41,13 @@ func fromSecret(name, secret, key string) corev1.EnvVar {
 }
 
 func databaseEnv(mm *v1beta1.Mattermost, secrets map[string]Secret) []corev1.EnvVar {
+	switch managedDatabase(mm) {
+	case databaseMySQL:
+		return mysqlEnv(mm, secrets)
+	case databasePostgres:
+		return postgresEnv(mm)
+	case databaseOther: // Refused before.
+	}
 	name := externalDatabase(mm)
 	facts := secrets[name]
 	datasource := keyConnection
@@ -55,25 +62,25 @@ func databaseEnv(mm *v1beta1.Mattermost, secrets map[string]Secret) []corev1.Env
 }
 
 func fileStoreEnv(mm *v1beta1.Mattermost) []corev1.EnvVar {
-	if fileStore(mm) == fileStoreVolume {
+	if ClaimName(mm) != "" {
 		return []corev1.EnvVar{
-			{Name: "MM_FILESETTINGS_DRIVERNAME", Value: "local"},
-			{Name: "MM_FILESETTINGS_DIRECTORY", Value: dataPath},
+			literal("MM_FILESETTINGS_DRIVERNAME", "local"),
+			literal("MM_FILESETTINGS_DIRECTORY", dataPath),
 		}
 	}
-	s3 := mm.Spec.FileStore.External
+	store := s3Of(mm)
 	env := []corev1.EnvVar{
-		{Name: "MM_FILESETTINGS_DRIVERNAME", Value: "amazons3"},
-		{Name: "MM_FILESETTINGS_AMAZONS3BUCKET", Value: s3.Bucket},
-		{Name: "MM_FILESETTINGS_AMAZONS3ENDPOINT", Value: s3.URL},
-		{Name: "MM_FILESETTINGS_AMAZONS3SSL", Value: "true"},
+		literal("MM_FILESETTINGS_DRIVERNAME", "amazons3"),
+		literal("MM_FILESETTINGS_AMAZONS3BUCKET", store.bucket),
+		literal("MM_FILESETTINGS_AMAZONS3ENDPOINT", store.endpoint),
+		literal("MM_FILESETTINGS_AMAZONS3SSL", store.ssl),
 	}
-	if s3.UseServiceAccount {
+	if store.keyless {
 		return env
 	}
 	return append(env,
-		fromSecret("MM_FILESETTINGS_AMAZONS3ACCESSKEYID", s3.Secret, keyAccess),
-		fromSecret("MM_FILESETTINGS_AMAZONS3SECRETACCESSKEY", s3.Secret, keySecret))
+		fromSecret("MM_FILESETTINGS_AMAZONS3ACCESSKEYID", store.secret, keyAccess),
+		fromSecret("MM_FILESETTINGS_AMAZONS3SECRETACCESSKEY", store.secret, keySecret))
 }
 
 func elasticSearchEnv(mm *v1beta1.Mattermost) []corev1.EnvVar {
@@ -82,30 +89,37 @@ func elasticSearchEnv(mm *v1beta1.Mattermost) []corev1.EnvVar {
 		return nil
 	}
 	return []corev1.EnvVar{
-		{Name: "MM_ELASTICSEARCHSETTINGS_ENABLEINDEXING", Value: "true"},
-		{Name: "MM_ELASTICSEARCHSETTINGS_ENABLESEARCHING", Value: "true"},
-		{Name: "MM_ELASTICSEARCHSETTINGS_CONNECTIONURL", Value: es.Host},
-		{Name: "MM_ELASTICSEARCHSETTINGS_USERNAME", Value: es.UserName},
-		{Name: "MM_ELASTICSEARCHSETTINGS_PASSWORD", Value: es.Password},
+		literal("MM_ELASTICSEARCHSETTINGS_ENABLEINDEXING", "true"),
+		literal("MM_ELASTICSEARCHSETTINGS_ENABLESEARCHING", "true"),
+		literal("MM_ELASTICSEARCHSETTINGS_CONNECTIONURL", es.Host),
+		literal("MM_ELASTICSEARCHSETTINGS_USERNAME", es.UserName),
+		literal("MM_ELASTICSEARCHSETTINGS_PASSWORD", es.Password),
 	}
 }
 
 func generalEnv(mm *v1beta1.Mattermost) []corev1.EnvVar {
 	env := []corev1.EnvVar{
-		{Name: "MM_PLUGINSETTINGS_ENABLEUPLOADS", Value: "true"},
-		{Name: "MM_METRICSSETTINGS_ENABLE", Value: "true"},
-		{Name: "MM_METRICSSETTINGS_LISTENADDRESS", Value: ":8067"},
-		{Name: "MM_CLUSTERSETTINGS_ENABLE", Value: "true"},
-		{Name: "MM_CLUSTERSETTINGS_CLUSTERNAME", Value: "production"},
-		{Name: "MM_INSTALL_TYPE", Value: "kubernetes-operator"},
+		literal("MM_PLUGINSETTINGS_ENABLEUPLOADS", "true"),
+		literal("MM_METRICSSETTINGS_ENABLE", "true"),
+		literal("MM_METRICSSETTINGS_LISTENADDRESS", ":8067"),
+		literal("MM_CLUSTERSETTINGS_ENABLE", "true"),
+		literal("MM_CLUSTERSETTINGS_CLUSTERNAME", "production"),
+		literal("MM_INSTALL_TYPE", "kubernetes-operator"),
 	}
 	if host(mm) != "" {
-		env = append(env, corev1.EnvVar{Name: "MM_SERVICESETTINGS_SITEURL", Value: "https://" + host(mm)})
+		env = append(env, literal("MM_SERVICESETTINGS_SITEURL", "https://"+host(mm)))
 	}
-	size := maxFileSize(ingressAnnotations(mm)[bodySizeAnnotation])
-	env = append(env, corev1.EnvVar{Name: "MM_FILESETTINGS_MAXFILESIZE", Value: strconv.FormatInt(size, 10)})
+	size := int64(defaultMaxFileSize)
+	if !mm.Spec.UseServiceLoadBalancer {
+		size = maxFileSize(ingressAnnotations(mm)[bodySizeAnnotation])
+	}
+	env = append(env, literal("MM_FILESETTINGS_MAXFILESIZE", strconv.FormatInt(size, 10)))
+	if dedicatedJobServer(mm) {
+		// The job server has it too, and runs jobs all the same: its command says so.
+		env = append(env, literal("MM_JOBSETTINGS_RUNJOBS", "false"))
+	}
 	if mm.Spec.LicenseSecret != "" {
-		env = append(env, corev1.EnvVar{Name: "MM_SERVICESETTINGS_LICENSEFILELOCATION", Value: licencePath + "/" + keyLicence})
+		env = append(env, literal("MM_SERVICESETTINGS_LICENSEFILELOCATION", licencePath+"/"+keyLicence))
 	}
 	return env
 }

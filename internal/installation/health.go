@@ -3,6 +3,7 @@ package installation
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -28,26 +29,105 @@ type health struct {
 	Endpoint string
 	// Routed is false while there should be a route and is none.
 	Routed bool
+	// RouteSays is why an HTTPRoute is not in use yet; empty when it is.
+	RouteSays string
+	// JobsRun is false while there should be a job server and it is not as wanted.
+	JobsRun bool
 	// Stuck is what Kubernetes says of a roll-out that makes no progress.
 	Stuck string
 }
 
 // assessHealth reads the snapshot; applied is what this pass has written since.
 func assessHealth(s Snapshot, mm *v1beta1.Mattermost, wanted []*unstructured.Unstructured, applied map[plan.Ref]string) health {
-	h := health{Wanted: replicas(mm), Endpoint: noEndpoint, Routed: true}
-	ingress := plan.RefOf(ingressKind, mm.Namespace, mm.Name)
-	if intent := find(wanted, ingress); intent != nil {
-		live, exists := s.live(ingress)
-		_, written := applied[ingress]
-		h.Routed = written || exists && live.Controller == mm.UID && !live.Deleting
-		if h.Routed {
-			h.Endpoint = cmp.Or(firstHost(intent), noEndpoint)
+	h := health{Wanted: replicas(mm), Endpoint: noEndpoint, Routed: true, JobsRun: true}
+	if intent := find(wanted, s.ref(deploymentKind, mm.Name)); intent != nil {
+		// A patch may have changed it.
+		if n, ok, _ := unstructured.NestedInt64(intent.Object, "spec", "replicas"); ok {
+			h.Wanted = int32(n) //nolint:gosec // It came from an int32, or the API server refuses it.
 		}
 	}
+	h.route(s, mm, find(wanted, s.ref(ingressKind, mm.Name)), applied)
 	if s.Deployment != nil {
 		h.rollOut(s)
 	}
+	if dedicatedJobServer(mm) {
+		h.jobServer(s.JobServer)
+	}
 	return h
+}
+
+// route reads how requests from outside reach the pods, if they shall.
+func (h *health) route(s Snapshot, mm *v1beta1.Mattermost, ingress *unstructured.Unstructured, applied map[plan.Ref]string) {
+	if routing(mm) == routingLoadBalancer {
+		h.Endpoint = cmp.Or(balancerAddress(s.Service), noEndpoint)
+		h.Routed = h.Endpoint != noEndpoint
+		return
+	}
+	if httpRouted(mm) {
+		h.Endpoint = cmp.Or(routeHosts(mm)[0], noEndpoint)
+		h.RouteSays = routeSays(s)
+		h.Routed = h.RouteSays == ""
+	}
+	if ingress == nil {
+		return
+	}
+	ref := plan.RefTo(ingress)
+	live, exists := s.live(ref)
+	_, written := applied[ref]
+	there := written || exists && live.Controller == mm.UID && !live.Deleting
+	h.Routed = h.Routed && there
+	// The Mattermost Operator looks at an Ingress only if spec.ingress wants one.
+	if there && ingressWanted(mm) {
+		h.Endpoint = cmp.Or(firstHost(ingress), noEndpoint)
+	}
+}
+
+// routeSays is what stands between an HTTPRoute and its use; empty for nothing.
+func routeSays(s Snapshot) string {
+	route, exists := s.Companions[s.ref(httpRouteKind.GroupKind(), s.Mattermost.Name)]
+	if !exists {
+		return "it is being made"
+	}
+	accepted, says := companionReady(route)
+	if accepted {
+		return ""
+	}
+	return cmp.Or(strings.TrimSuffix(says, "."), "nothing yet")
+}
+
+// balancerAddress is the name or address of a Service's load balancer; empty
+// while it has none.
+func balancerAddress(service *corev1.Service) string {
+	if service == nil || service.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return ""
+	}
+	for _, ingress := range service.Status.LoadBalancer.Ingress {
+		if address := cmp.Or(ingress.Hostname, ingress.IP); address != "" {
+			return address
+		}
+	}
+	return ""
+}
+
+// jobServer reads whether the Deployment for jobs is rolled out.
+func (h *health) jobServer(d *appsv1.Deployment) {
+	if d == nil {
+		h.JobsRun = false
+		return
+	}
+	status := d.Status
+	h.JobsRun = status.ObservedGeneration == d.Generation && status.Replicas == jobServerReplicas &&
+		status.UpdatedReplicas == jobServerReplicas && status.AvailableReplicas == jobServerReplicas
+	h.stuck(d)
+}
+
+// stuck takes down what Kubernetes says of a roll-out that makes no progress.
+func (h *health) stuck(d *appsv1.Deployment) {
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && h.Stuck == "" {
+			h.Stuck = fmt.Sprintf("%s: %s", c.Reason, c.Message)
+		}
+	}
 }
 
 // rollOut reads how far the pods are.
@@ -67,11 +147,7 @@ func (h *health) rollOut(s Snapshot) {
 			h.Observed = d.Status.ObservedGeneration == d.Generation
 		}
 	}
-	for _, c := range d.Status.Conditions {
-		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse {
-			h.Stuck = fmt.Sprintf("%s: %s", c.Reason, c.Message)
-		}
-	}
+	h.stuck(d)
 }
 
 // Usable says that at least one pod of the newest revision serves.
@@ -79,7 +155,7 @@ func (h health) Usable() bool { return h.Observed && h.Routed && (h.Updated > 0 
 
 // Settled says that all is as wanted.
 func (h health) Settled() bool {
-	return h.Usable() && h.Updated == h.Wanted && h.Replicas == h.Wanted
+	return h.Usable() && h.JobsRun && h.Updated == h.Wanted && h.Replicas == h.Wanted
 }
 
 func firstHost(ingress *unstructured.Unstructured) string {

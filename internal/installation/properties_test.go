@@ -54,6 +54,33 @@ func anyMattermost(t *rapid.T) *v1beta1.Mattermost {
 	if rapid.Bool().Draw(t, "licensed") {
 		mm.Spec.LicenseSecret = "licence"
 	}
+	switch rapid.IntRange(0, 7).Draw(t, "routing") {
+	case 0:
+		mm.Spec.UseServiceLoadBalancer = true
+	case 1:
+		mm.Spec.AWSLoadBalancerController = &v1beta1.AWSLoadBalancerController{Enabled: true, Hosts: []v1beta1.IngressHost{{HostName: "alb.example.com"}}, IngressClassName: rapid.SampledFrom([]string{"", "alb"}).Draw(t, "class")}
+	}
+	if rapid.IntRange(0, 3).Draw(t, "job server") == 0 {
+		mm.Spec.JobServer = &v1beta1.JobServer{DedicatedJobServer: true}
+	}
+	if rapid.IntRange(0, 3).Draw(t, "local") == 0 {
+		mm.Spec.FileStore = v1beta1.FileStore{Local: &v1beta1.LocalFileStore{Enabled: true, StorageSize: rapid.SampledFrom([]string{"", "7Gi", "odd"}).Draw(t, "size of the claim")}}
+	}
+	switch rapid.IntRange(0, 7).Draw(t, "managed") {
+	case 0:
+		mm.Spec.Database, mm.Spec.FileStore = v1beta1.Database{}, v1beta1.FileStore{}
+	case 1:
+		mm.Spec.Database = v1beta1.Database{OperatorManaged: &v1beta1.OperatorManagedDatabase{Type: rapid.SampledFrom([]string{"mysql", "postgres", "odd"}).Draw(t, "type")}}
+		mm.Annotations = map[string]string{DataPolicyAnnotation: rapid.SampledFrom([]string{"Retain", "Delete", "odd"}).Draw(t, "data policy")}
+	}
+	if rapid.IntRange(0, 3).Draw(t, "patched") == 0 {
+		mm.Spec.ResourcePatch = &v1beta1.ResourcePatch{Deployment: &v1beta1.Patch{Patch: rapid.SampledFrom([]string{
+			"", "odd", `[{"op":"add","path":"/spec/minReadySeconds","value":3}]`, `[{"op":"add","path":"/spec/template/spec/hostNetwork","value":true}]`,
+		}).Draw(t, "patch")}}
+		if rapid.Bool().Draw(t, "patched before") {
+			mm.Status.ResourcePatch = &v1beta1.ResourcePatchStatus{DeploymentPatch: &v1beta1.PatchStatus{Applied: true}}
+		}
+	}
 	for key, value := range words.Draw(t, "env") {
 		mm.Spec.MattermostEnv = append(mm.Spec.MattermostEnv, corev1.EnvVar{Name: key, Value: value})
 	}
@@ -100,16 +127,16 @@ func anySnapshot(t *rapid.T) Snapshot {
 	if rapid.Bool().Draw(t, "upgrade") {
 		former.Spec.Version = "9.0.0"
 	}
-	objects, err := Render(former, s.Secrets, RenderOptions{})
+	r, err := Render(former, s.Secrets, RenderOptions{})
 	if err != nil {
 		return s
 	}
-	for _, object := range objects {
+	for _, object := range r.Objects {
 		ref := plan.RefTo(object)
 		live := inventory.Live{Ref: ref, UID: types.UID("uid-of-" + ref.String()), Controller: mm.UID}
 		luck := 2
 		if !calm {
-			luck = rapid.IntRange(0, 4).Draw(t, "live "+ref.Kind)
+			luck = rapid.IntRange(0, 4).Draw(t, "live "+ref.String())
 		}
 		switch luck {
 		case 0:
@@ -121,7 +148,10 @@ func anySnapshot(t *rapid.T) Snapshot {
 		default:
 		}
 		s.Live = append(s.Live, live)
-		if ref.Kind == "Deployment" && live.Controller == mm.UID {
+		if ref.Kind == "Deployment" && ref.Name != mm.Name && live.Controller == mm.UID {
+			s.JobServer, _ = anyRollOut(t, former, object)
+		}
+		if ref.Kind == "Deployment" && ref.Name == mm.Name && live.Controller == mm.UID {
 			s.Deployment, s.ReplicaSets = anyRollOut(t, former, object)
 			if calm && rapid.Bool().Draw(t, "rolled out") {
 				n := replicas(former)
@@ -155,12 +185,12 @@ func anyRollOut(t *rapid.T, mm *v1beta1.Mattermost, intent *unstructured.Unstruc
 
 func anyJobs(t *rapid.T, s Snapshot) []batchv1.Job {
 	mm := Default(s.Mattermost)
-	objects, err := Render(mm, s.Secrets, RenderOptions{})
+	r, err := Render(mm, s.Secrets, RenderOptions{})
 	if err != nil {
 		return nil
 	}
 	name := "left-by-another-upgrade"
-	if intent, err := UpdateJob(mm, find(objects, plan.RefOf(deploymentKind, mm.Namespace, mm.Name))); err == nil && rapid.Bool().Draw(t, "this upgrade's") {
+	if intent, err := UpdateJob(mm, find(r.Objects, plan.RefOf(deploymentKind, mm.Namespace, mm.Name))); err == nil && rapid.Bool().Draw(t, "this upgrade's") {
 		name = intent.GetName()
 	}
 	job := batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: mm.Namespace, Name: name, UID: "j", Labels: map[string]string{appLabel: updateJobLabel, installationLabel: mm.Name}}}
@@ -183,6 +213,9 @@ func copyOf(s Snapshot) Snapshot {
 	c.Live = slices.Clone(s.Live)
 	if s.Deployment != nil {
 		c.Deployment = s.Deployment.DeepCopy()
+	}
+	if s.JobServer != nil {
+		c.JobServer = s.JobServer.DeepCopy()
 	}
 	c.ReplicaSets, c.Jobs = nil, nil
 	for i := range s.ReplicaSets {
@@ -308,20 +341,20 @@ func TestRenderKeepsItsInput(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		mm, secrets := Default(anyMattermost(t)), anySecrets(t)
 		before := mm.DeepCopy()
-		objects, err := Render(mm, secrets, RenderOptions{})
+		r, err := Render(mm, secrets, RenderOptions{})
 		if err != nil {
 			return
 		}
-		for _, o := range objects {
-			if o.GetKind() == "Deployment" {
+		for _, o := range r.Objects {
+			if o.GetKind() == "Deployment" && o.GetName() == mm.Name {
 				if _, err := UpdateJob(mm, o); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		again, err := Render(mm, secrets, RenderOptions{})
-		if err != nil || !reflect.DeepEqual(objects, again) {
-			t.Fatalf("%v, rendered another time:\n%s", err, cmp.Diff(objects, again))
+		if err != nil || !reflect.DeepEqual(r, again) {
+			t.Fatalf("%v, rendered another time:\n%s", err, cmp.Diff(r, again))
 		}
 		if !reflect.DeepEqual(before, mm) {
 			t.Fatalf("the input was changed:\n%s", cmp.Diff(before, mm))
@@ -338,13 +371,13 @@ func TestNoSharedNames(t *testing.T) {
 	t.Parallel()
 	names := func(t *rapid.T, mm *v1beta1.Mattermost, secrets map[string]Secret) map[plan.Ref]bool {
 		all := map[plan.Ref]bool{}
-		objects, err := Render(mm, secrets, RenderOptions{})
+		r, err := Render(mm, secrets, RenderOptions{})
 		if err != nil {
 			return all
 		}
-		for _, o := range objects {
+		for _, o := range r.Objects {
 			all[plan.RefTo(o)] = true
-			if o.GetKind() == "Deployment" {
+			if o.GetKind() == "Deployment" && o.GetName() == mm.Name {
 				job, err := UpdateJob(mm, o)
 				if err != nil {
 					t.Fatal(err)

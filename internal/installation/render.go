@@ -4,53 +4,108 @@ import (
 	"encoding/json"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
-	networkingv1ac "k8s.io/client-go/applyconfigurations/networking/v1"
 	rbacv1ac "k8s.io/client-go/applyconfigurations/rbac/v1"
 
-	networkingv1 "k8s.io/api/networking/v1"
-
 	"windlass.dev/api/installation/v1beta1"
-)
-
-const (
-	appPort     = 8065
-	metricsPort = 8067
 )
 
 // RenderOptions change what is rendered.
 type RenderOptions struct {
 	// OmitReplicas leaves the Deployment's replicas to somebody else.
 	OmitReplicas bool
+	// Claim is the installation's claim, if it exists: what cannot be changed of
+	// it, and is not asked for, stays.
+	Claim *corev1.PersistentVolumeClaim
 }
 
-// Render returns the objects of a defaulted installation without problems, as
-// apply configurations: only the fields that are meant.
-func Render(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) ([]*unstructured.Unstructured, error) {
-	intents := []any{service(mm)}
+// Rendering is what an installation consists of.
+type Rendering struct {
+	// Objects are apply configurations: only the fields that are meant.
+	Objects []*unstructured.Unstructured
+	// Patches is what became of the user's patches; nil when there are none.
+	Patches *v1beta1.ResourcePatchStatus
+}
+
+// Render returns the objects of a defaulted installation without problems. A
+// patch that cannot be applied leaves its object as it is.
+func Render(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) (Rendering, error) {
+	var r Rendering
+	servicePatched, err := r.add(service(mm), servicePatch(mm), patchService)
+	if err != nil {
+		return r, err
+	}
+	intents := []any{}
+	if fileStore(mm) == fileStoreLocal {
+		c, err := claim(mm, options.Claim)
+		if err != nil {
+			return r, err
+		}
+		intents = append(intents, c)
+	}
+	for _, store := range []*unstructured.Unstructured{database(mm), minio(mm)} {
+		if store != nil {
+			r.Objects = append(r.Objects, store)
+		}
+	}
 	if !usesServiceAccount(mm) {
 		intents = append(intents, corev1ac.ServiceAccount(mm.Name, mm.Namespace).WithOwnerReferences(owner(mm)))
 	}
 	intents = append(intents, role(mm), roleBinding(mm))
-	if ingressEnabled(mm) {
-		intents = append(intents, ingress(mm))
+	if i := ingress(mm); i != nil {
+		intents = append(intents, i)
 	}
+	if route := httpRoute(mm); route != nil {
+		r.Objects = append(r.Objects, route)
+	}
+	for _, intent := range intents {
+		if _, err := r.add(intent, "", nil); err != nil {
+			return r, err
+		}
+	}
+	deploymentPatched, err := r.addDeployments(mm, secrets, options)
+	r.Patches = patchStatus(mm, servicePatched, deploymentPatched)
+	return r, err
+}
+
+// addDeployments adds the pods' and, if there is one, the job server's. The
+// patch is meant for both.
+func (r *Rendering) addDeployments(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) (patchErr, err error) {
 	d, err := deployment(mm, secrets, options)
 	if err != nil {
 		return nil, err
 	}
-	objects := make([]*unstructured.Unstructured, 0, len(intents)+1)
-	for _, intent := range append(intents, d) {
-		object, err := toUnstructured(intent)
-		if err != nil {
-			return nil, err
-		}
-		objects = append(objects, object)
+	if patchErr, err = r.add(d, deploymentPatch(mm), patchDeployment); err != nil || !dedicatedJobServer(mm) {
+		return patchErr, err
 	}
-	return objects, nil
+	if d, err = jobServer(mm, secrets); err != nil {
+		return patchErr, err
+	}
+	jobServerErr, err := r.add(d, deploymentPatch(mm), patchDeployment)
+	if patchErr == nil && jobServerErr != nil {
+		patchErr = fmt.Errorf("the job server is left without the patch, which does not fit it: %w", jobServerErr)
+	}
+	return patchErr, err
+}
+
+// add renders one object and applies the patch to it, if there is one. A patch
+// that fails leaves the object without it.
+func (r *Rendering) add(intent any, patch string, apply func(*unstructured.Unstructured, string) (*unstructured.Unstructured, error)) (patchErr, err error) {
+	object, err := toUnstructured(intent)
+	if err != nil {
+		return nil, err
+	}
+	if patch != "" {
+		var result *unstructured.Unstructured
+		if result, patchErr = apply(object, patch); patchErr == nil {
+			object = result
+		}
+	}
+	r.Objects = append(r.Objects, object)
+	return patchErr, nil
 }
 
 // toUnstructured goes by way of JSON, which leaves out what is not set.
@@ -73,22 +128,6 @@ func owner(mm *v1beta1.Mattermost) *metav1ac.OwnerReferenceApplyConfiguration {
 		WithController(true).WithBlockOwnerDeletion(true)
 }
 
-func service(mm *v1beta1.Mattermost) *corev1ac.ServiceApplyConfiguration {
-	port := func(name string, number int32) *corev1ac.ServicePortApplyConfiguration {
-		return corev1ac.ServicePort().WithName(name).WithPort(number).WithTargetPort(intstr.FromString(name)).WithAppProtocol("http").WithProtocol("TCP")
-	}
-	return corev1ac.Service(mm.Name, mm.Namespace).
-		WithLabels(labels(mm)).
-		WithAnnotations(mm.Spec.ServiceAnnotations).
-		WithOwnerReferences(owner(mm)).
-		WithSpec(corev1ac.ServiceSpec().
-			WithClusterIP("None").
-			// The nodes of a Mattermost cluster find each other before they are ready.
-			WithPublishNotReadyAddresses(true).
-			WithSelector(selector(mm)).
-			WithPorts(port("app", appPort), port("metrics", metricsPort)))
-}
-
 // role allows what a set-up Job of long ago needed. It is part of what people
 // have in their clusters, so it is kept as it is.
 func role(mm *v1beta1.Mattermost) *rbacv1ac.RoleApplyConfiguration {
@@ -103,25 +142,4 @@ func roleBinding(mm *v1beta1.Mattermost) *rbacv1ac.RoleBindingApplyConfiguration
 		WithOwnerReferences(owner(mm)).
 		WithSubjects(rbacv1ac.Subject().WithKind("ServiceAccount").WithName(mm.Name).WithNamespace(mm.Namespace)).
 		WithRoleRef(rbacv1ac.RoleRef().WithAPIGroup("rbac.authorization.k8s.io").WithKind("Role").WithName(mm.Name))
-}
-
-func ingress(mm *v1beta1.Mattermost) *networkingv1ac.IngressApplyConfiguration {
-	spec := networkingv1ac.IngressSpec()
-	for _, host := range hosts(mm) {
-		path := networkingv1ac.HTTPIngressPath().WithPath("/").WithPathType(networkingv1.PathTypeImplementationSpecific).
-			WithBackend(networkingv1ac.IngressBackend().WithService(networkingv1ac.IngressServiceBackend().
-				WithName(mm.Name).WithPort(networkingv1ac.ServiceBackendPort().WithNumber(appPort))))
-		spec.WithRules(networkingv1ac.IngressRule().WithHost(host).WithHTTP(networkingv1ac.HTTPIngressRuleValue().WithPaths(path)))
-	}
-	if secret := tlsSecret(mm); secret != "" {
-		spec.WithTLS(networkingv1ac.IngressTLS().WithHosts(hosts(mm)...).WithSecretName(secret))
-	}
-	if class := ingressClass(mm); class != nil {
-		spec.WithIngressClassName(*class)
-	}
-	return networkingv1ac.Ingress(mm.Name, mm.Namespace).
-		WithLabels(labels(mm)).
-		WithAnnotations(ingressAnnotations(mm)).
-		WithOwnerReferences(owner(mm)).
-		WithSpec(spec)
 }

@@ -8,9 +8,11 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/kit/inventory"
@@ -31,7 +33,7 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	status.Inventory = items(inventory.Next(a.Request, outcome))
 	status.Replicas, status.UpdatedReplicas = h.Replicas, h.Updated
 	if len(a.Problems) == 0 && !a.Deleting {
-		status.Endpoint = h.Endpoint
+		status.Endpoint, status.ResourcePatch = h.Endpoint, a.Patches
 	}
 	summary := summarise(a, h, outcome)
 	status.State = summary.state
@@ -42,9 +44,10 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	c := conditions{list: &status.Conditions, generation: status.ObservedGeneration, now: now}
 	c.summary(summary)
 	if !a.Deleting {
-		c.set(dependency(v1beta1.ConditionDatabaseReady, "spec.database", "The database connection is configured from its Secret.", a.Problems))
-		c.set(dependency(v1beta1.ConditionFileStoreReady, "spec.fileStore", "The file store is configured.", a.Problems))
+		c.set(databaseCondition(s, a))
+		c.set(fileStoreCondition(s, a))
 		c.set(endpointCondition(a, h))
+		c.patches(a)
 		c.upgrade(a.Upgrade)
 	}
 	if untilCounts(s.Mattermost, now) > 0 && sameButCounts(s.Mattermost.Status, mm.Status) {
@@ -140,7 +143,8 @@ func summarise(a assessment, h health, outcome plan.Outcome) summary {
 			message: fmt.Sprintf("The roll-out makes no progress (%s). Look at the pods' events and logs; Windlass goes on by itself once they start.", h.Stuck),
 		}
 	case !h.Routed:
-		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonIngressNotFound, message: "The Ingress is not there yet."}
+		reason, message := unrouted(a.Mattermost, h)
+		return summary{state: v1beta1.Reconciling, reason: reason, message: message}
 	default:
 		return rollingOut(state)
 	}
@@ -237,13 +241,127 @@ func endpointCondition(a assessment, h health) metav1.Condition {
 	case len(a.Problems) > 0:
 		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, a.Problems[0].Reason, "The route was not looked at, because the spec has problems."
 	case !h.Routed:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1beta1.ReasonIngressNotFound, "The Ingress is not there yet."
-	case h.Endpoint == noEndpoint:
-		c.Message = "No route is asked for; the installation is reached through its Service."
+		c.Status = metav1.ConditionFalse
+		c.Reason, c.Message = unrouted(a.Mattermost, h)
 	default:
-		c.Message = "The Ingress routes " + h.Endpoint + "."
+		c.Message = routed(a.Mattermost, h)
 	}
 	return c
+}
+
+// routed says how requests reach the pods.
+func routed(mm *v1beta1.Mattermost, h health) string {
+	var ways []string
+	switch routing(mm) {
+	case routingLoadBalancer:
+		ways = append(ways, "The Service's load balancer answers at "+h.Endpoint+".")
+	case routingALB:
+		ways = append(ways, "The Ingress for the AWS load balancer controller routes "+strings.Join(hostNames(mm.Spec.AWSLoadBalancerController.Hosts), ", ")+".")
+	case routingIngress:
+		ways = append(ways, "The Ingress routes "+host(mm)+".")
+	case routingNone:
+	}
+	if httpRouted(mm) {
+		ways = append(ways, fmt.Sprintf("A gateway has accepted the HTTPRoute for %s.", strings.Join(routeHosts(mm), ", ")))
+	}
+	if len(ways) == 0 {
+		return "No route is asked for; the installation is reached through its Service."
+	}
+	return strings.Join(ways, " ")
+}
+
+// unrouted says what is missing on the way to the pods.
+func unrouted(mm *v1beta1.Mattermost, h health) (reason, message string) {
+	switch {
+	case routing(mm) == routingLoadBalancer:
+		return v1beta1.ReasonLoadBalancerPending, "The Service has no address of a load balancer yet; the cluster has to give it one."
+	case h.RouteSays != "":
+		return v1beta1.ReasonRouteNotAccepted, plan.Bounded("No gateway has accepted the HTTPRoute; it says: "+h.RouteSays+". Look at spec.httpRoute.gatewayRef and at the Gateway's listeners.", messageLimit)
+	default:
+		return v1beta1.ReasonIngressNotFound, "The Ingress is not there yet."
+	}
+}
+
+// databaseCondition also looks at the resource that runs the database, if there
+// is one. The pods wait for it by themselves, so it holds nothing up.
+func databaseCondition(s Snapshot, a assessment) metav1.Condition {
+	c := dependency(v1beta1.ConditionDatabaseReady, "spec.database", "The database connection is configured from its Secret.", a.Problems)
+	if c.Status == metav1.ConditionTrue && managedDatabase(a.Mattermost) != "" {
+		return storeCondition(c, s, mysqlClusterKind.GroupKind(), postgresClusterKind.GroupKind())
+	}
+	return c
+}
+
+// storeCondition says of the store of one of the kinds whether it serves.
+func storeCondition(c metav1.Condition, s Snapshot, kinds ...schema.GroupKind) metav1.Condition {
+	for _, companion := range Companions(s.Mattermost) {
+		if !slices.Contains(kinds, companion.GroupKind()) || !companion.Wanted {
+			continue
+		}
+		c.Status, c.Reason = metav1.ConditionFalse, v1beta1.ReasonStorePending
+		live, exists := s.Companions[companion.Ref]
+		if !exists {
+			c.Message = fmt.Sprintf("%s is being made.", companion.Ref)
+			return c
+		}
+		ready, says := companionReady(live)
+		if ready {
+			c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1beta1.ReasonStoreReady, fmt.Sprintf("%s is ready.", companion.Ref)
+			return c
+		}
+		c.Message = plan.Bounded(fmt.Sprintf("%s is not ready; its operator says: %s.", companion.Ref, cmp.Or(strings.TrimSuffix(says, "."), "nothing yet")), messageLimit)
+	}
+	return c
+}
+
+// fileStoreCondition also looks at the claim, if there is one. Whether it has to
+// be bound before pods start is up to its class, so it holds nothing up.
+func fileStoreCondition(s Snapshot, a assessment) metav1.Condition {
+	c := dependency(v1beta1.ConditionFileStoreReady, "spec.fileStore", "The file store is configured.", a.Problems)
+	name := ClaimName(a.Mattermost)
+	if c.Status == metav1.ConditionTrue && fileStore(a.Mattermost) == fileStoreManaged {
+		return storeCondition(c, s, minioKind.GroupKind())
+	}
+	if c.Status != metav1.ConditionTrue || name == "" {
+		return c
+	}
+	if s.Claim == nil || s.Claim.Status.Phase != corev1.ClaimBound {
+		c.Status, c.Reason = metav1.ConditionFalse, v1beta1.ReasonClaimPending
+		c.Message = fmt.Sprintf("PersistentVolumeClaim %q is not bound to a volume; look at its events if that lasts.", name)
+		return c
+	}
+	c.Message = fmt.Sprintf("PersistentVolumeClaim %q is bound.", name)
+	return c
+}
+
+// patches reports on spec.resourcePatch, while there is one.
+func (c conditions) patches(a assessment) {
+	if i := slices.IndexFunc(a.Problems, func(p Problem) bool { return p.Reason == v1beta1.ReasonPatchFailed }); i >= 0 {
+		c.set(metav1.Condition{Type: v1beta1.ConditionResourcesPatched, Status: metav1.ConditionFalse, Reason: v1beta1.ReasonPatchFailed, Message: problemsMessage(a.Problems)})
+		return
+	}
+	if len(a.Problems) > 0 {
+		return // They were not looked at.
+	}
+	if a.Patches == nil {
+		meta.RemoveStatusCondition(c.list, v1beta1.ConditionResourcesPatched)
+		return
+	}
+	condition := metav1.Condition{Type: v1beta1.ConditionResourcesPatched, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonPatched, Message: "The patches were applied."}
+	var failed []string
+	for _, p := range []struct {
+		path   string
+		status *v1beta1.PatchStatus
+	}{{"spec.resourcePatch.deployment.patch", a.Patches.DeploymentPatch}, {"spec.resourcePatch.service.patch", a.Patches.ServicePatch}} {
+		if p.status != nil && p.status.Error != "" {
+			failed = append(failed, p.path+": "+p.status.Error+".")
+		}
+	}
+	if len(failed) > 0 {
+		condition.Status, condition.Reason = metav1.ConditionFalse, v1beta1.ReasonPatchFailed
+		condition.Message = plan.Bounded(strings.Join(failed, " ")+" What it is meant for runs without it: correct it, or remove it.", messageLimit)
+	}
+	c.set(condition)
 }
 
 // conditions sets conditions so that a transition time changes with a status only.

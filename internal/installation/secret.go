@@ -3,6 +3,7 @@ package installation
 import (
 	"encoding/json"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -36,6 +37,8 @@ type Secret struct {
 	// and whether it names a host. The scheme is empty if it is no URL.
 	CheckScheme string `json:"checkScheme,omitempty"`
 	CheckHost   bool   `json:"checkHost,omitempty"`
+	// Database is the name of the database in the Secret of a managed MySQL.
+	Database string `json:"database,omitempty"`
 }
 
 // Has reports whether the key exists, with a value or without.
@@ -60,7 +63,8 @@ func Redact(secret *corev1.Secret) *corev1.Secret {
 	}
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
 		Name: secret.Name, Namespace: secret.Namespace, UID: secret.UID, ResourceVersion: secret.ResourceVersion,
-		Annotations: map[string]string{factsAnnotation: string(content)},
+		Annotations:     map[string]string{factsAnnotation: string(content)},
+		OwnerReferences: secret.OwnerReferences, ManagedFields: secret.ManagedFields,
 	}}
 }
 
@@ -76,7 +80,7 @@ func FactsOf(redacted *corev1.Secret) Secret {
 
 func facts(secret *corev1.Secret) Secret {
 	var s Secret
-	for _, key := range []string{keyConnection, keyDatasource, keyReplicas, keyCheckURL, keyAccess, keySecret, keyLicence} {
+	for _, key := range []string{keyConnection, keyDatasource, keyReplicas, keyCheckURL, keyAccess, keySecret, keyLicence, keyRootPassword, keyUser, keyPassword, keyDatabase} {
 		value, ok := secret.Data[key]
 		if !ok {
 			continue
@@ -85,6 +89,9 @@ func facts(secret *corev1.Secret) Secret {
 		if len(value) == 0 {
 			s.Empty = append(s.Empty, key)
 		}
+	}
+	if database := string(secret.Data[keyDatabase]); s.Has(keyRootPassword) && s.Has(keyUser) && s.Has(keyPassword) && databaseName.MatchString(database) {
+		s.Database = database
 	}
 	s.DatabaseScheme, _, _ = strings.Cut(string(secret.Data[keyConnection]), "://")
 	if !strings.Contains(string(secret.Data[keyConnection]), "://") {
@@ -101,6 +108,9 @@ func facts(secret *corev1.Secret) Secret {
 	}
 	return s
 }
+
+// databaseName is what a name looks like, unlike a connection string.
+var databaseName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // otherScheme stands for every scheme that we do not know: a text before "://"
 // need not be a scheme.
@@ -122,6 +132,9 @@ func References(mm *v1beta1.Mattermost) []string {
 	}
 	if mm.Spec.LicenseSecret != "" {
 		names = append(names, mm.Spec.LicenseSecret)
+	}
+	for _, g := range generated(mm) {
+		names = append(names, g.Name)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

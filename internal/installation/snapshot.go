@@ -5,6 +5,9 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"windlass.dev/api/installation/v1beta1"
@@ -27,6 +30,8 @@ var (
 	roleKind           = schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "Role"}
 	roleBindingKind    = schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}
 	serviceKind        = schema.GroupKind{Kind: "Service"}
+	claimKind          = schema.GroupKind{Kind: "PersistentVolumeClaim"}
+	secretKind         = schema.GroupKind{Kind: "Secret"}
 	serviceAccountKind = schema.GroupKind{Kind: "ServiceAccount"}
 )
 
@@ -41,6 +46,21 @@ type Snapshot struct {
 	Live []inventory.Live
 	// Deployment is the installation's own; nil when there is none.
 	Deployment *appsv1.Deployment
+	// JobServer is the installation's Deployment for jobs; nil when there is none.
+	JobServer *appsv1.Deployment
+	// Service is the installation's own; nil when there is none.
+	Service *corev1.Service
+	// Claim is the one that the pods mount for their files, whoever made it; nil
+	// when there is none.
+	Claim *corev1.PersistentVolumeClaim
+	// Companions are the objects of kinds that not every cluster knows, as far as
+	// they exist: metadata and status.
+	Companions map[plan.Ref]*unstructured.Unstructured
+	// Unserved are those whose kind this cluster does not know.
+	Unserved []Companion
+	// IngressClass is the class that an AWS load balancer needs and the spec does
+	// not name; nil when there is none.
+	IngressClass *networkingv1.IngressClass
 	// ReplicaSets are those of the Deployment.
 	ReplicaSets []appsv1.ReplicaSet
 	// Jobs are those that the installation controls.
@@ -50,13 +70,21 @@ type Snapshot struct {
 }
 
 // Names are the objects whose names an installation needs for itself, besides
-// its update Jobs, whose names hold a digest.
+// its Companions, and its update Jobs, whose names hold a digest.
 func Names(mm *v1beta1.Mattermost) []plan.Ref {
 	var names []plan.Ref
-	for _, kind := range []schema.GroupKind{serviceKind, serviceAccountKind, roleKind, roleBindingKind, ingressKind, deploymentKind} {
+	for _, kind := range []schema.GroupKind{serviceKind, serviceAccountKind, roleKind, roleBindingKind, ingressKind, deploymentKind, claimKind} {
 		names = append(names, plan.RefOf(kind, mm.Namespace, mm.Name))
 	}
-	return names
+	for _, g := range generated(mm) {
+		names = append(names, plan.RefOf(secretKind, mm.Namespace, g.Name))
+	}
+	return append(names, plan.RefOf(deploymentKind, mm.Namespace, JobServerName(mm.Name)))
+}
+
+// ref names an object of the installation's namespace.
+func (s Snapshot) ref(kind schema.GroupKind, name string) plan.Ref {
+	return plan.RefOf(kind, s.Mattermost.Namespace, name)
 }
 
 // live returns what is known of an object, if it exists.

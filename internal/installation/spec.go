@@ -3,7 +3,6 @@ package installation
 import (
 	"cmp"
 	"maps"
-	"slices"
 	"strings"
 
 	"windlass.dev/api/installation/v1beta1"
@@ -109,14 +108,11 @@ func usesServiceAccount(mm *v1beta1.Mattermost) bool {
 	return fileStore(mm) == fileStoreExternal && mm.Spec.FileStore.External.UseServiceAccount
 }
 
-// ingressEnabled says whether there is to be an Ingress. A spec that says
-// nothing of it means the deprecated fields, which have no switch.
-func ingressEnabled(mm *v1beta1.Mattermost) bool {
-	return mm.Spec.Ingress == nil || mm.Spec.Ingress.Enabled
-}
-
 // host is the first host of the site; empty when none is known.
 func host(mm *v1beta1.Mattermost) string {
+	if hosts := routeHosts(mm); len(hosts) > 0 && routeEnabled(mm) && !ingressWanted(mm) {
+		return hosts[0]
+	}
 	if mm.Spec.Ingress != nil {
 		return mm.Spec.Ingress.Host
 	}
@@ -125,15 +121,11 @@ func host(mm *v1beta1.Mattermost) string {
 
 // hosts are all hosts, each once, the first one first.
 func hosts(mm *v1beta1.Mattermost) []string {
-	all := []string{host(mm)}
+	all := []v1beta1.IngressHost{{HostName: host(mm)}}
 	if mm.Spec.Ingress != nil {
-		for _, h := range mm.Spec.Ingress.Hosts {
-			if h.HostName != "" && !slices.Contains(all, h.HostName) {
-				all = append(all, h.HostName)
-			}
-		}
+		all = append(all, mm.Spec.Ingress.Hosts...)
 	}
-	return all
+	return hostNames(all)
 }
 
 // tlsSecret names the Secret with the certificate; empty for no TLS.
@@ -162,9 +154,7 @@ func ingressClass(mm *v1beta1.Mattermost) *string {
 	return nil
 }
 
-// ingressAnnotations returns the user's annotations over the defaults. Snippets
-// are dropped, because they are configuration code that runs with the ingress
-// controller's rights, and so are values with line breaks, which smuggle them.
+// ingressAnnotations returns the user's annotations over the defaults.
 func ingressAnnotations(mm *v1beta1.Mattermost) map[string]string {
 	all := map[string]string{bodySizeAnnotation: "1000M"}
 	if ingressClass(mm) == nil {
@@ -174,11 +164,7 @@ func ingressAnnotations(mm *v1beta1.Mattermost) map[string]string {
 	if mm.Spec.Ingress != nil {
 		theirs = mm.Spec.Ingress.Annotations
 	}
-	for key, value := range theirs {
-		if !strings.Contains(strings.ToLower(key), "snippet") && !strings.ContainsAny(value, "\r\n") {
-			all[key] = value
-		}
-	}
+	maps.Copy(all, allowed(theirs))
 	return all
 }
 

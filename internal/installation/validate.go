@@ -30,15 +30,16 @@ func sorted(problems []Problem) []Problem {
 
 // Validate returns what is wrong with a defaulted spec by itself, in order.
 func Validate(mm *v1beta1.Mattermost) []Problem {
-	problems := unsupported(mm)
+	var problems []Problem
 	invalid := func(path, format string, args ...any) {
 		problems = append(problems, Problem{Path: path, Reason: v1beta1.ReasonInvalidSpec, Message: fmt.Sprintf(format, args...)})
 	}
-	if ingressEnabled(mm) && host(mm) == "" {
-		invalid("spec.ingress.host", "An Ingress needs a host: set it, or set spec.ingress.enabled to false.")
-	}
-	if in := mm.Spec.Ingress; in != nil && in.Enabled && in.IngressClass != nil && *in.IngressClass == "" {
-		invalid("spec.ingress.ingressClass", "An empty class is no class: name one or remove the field.")
+	problems = append(problems, validateDatabase(mm)...)
+	problems = append(problems, validateFileStore(mm)...)
+	problems = append(problems, validateRouting(mm)...)
+	problems = append(problems, validateRoute(mm)...)
+	if policy := mm.Annotations[DataPolicyAnnotation]; policy != "" && policy != dataRetain && policy != dataDelete {
+		invalid("metadata.annotations", "%s is %q: want %s or %s.", DataPolicyAnnotation, policy, dataRetain, dataDelete)
 	}
 	if mm.Spec.Replicas != nil && *mm.Spec.Replicas < 0 {
 		invalid("spec.replicas", "The number is %d: want 0, which hibernates, or more.", *mm.Spec.Replicas)
@@ -58,30 +59,30 @@ func Validate(mm *v1beta1.Mattermost) []Problem {
 	return sorted(problems)
 }
 
-// unsupported refuses what is part of the API and not carried out by this
-// version: ignoring it would look like success.
-func unsupported(mm *v1beta1.Mattermost) []Problem {
+// validateRouting returns what is wrong with how requests reach the pods.
+func validateRouting(mm *v1beta1.Mattermost) []Problem {
 	var problems []Problem
-	refuse := func(is bool, path, instead string) {
-		if is {
-			problems = append(problems, Problem{Path: path, Reason: v1beta1.ReasonUnsupportedField, Message: "This version of Windlass does not support it: " + instead})
-		}
+	invalid := func(path, message string) {
+		problems = append(problems, Problem{Path: path, Reason: v1beta1.ReasonInvalidSpec, Message: message})
 	}
-	spec := mm.Spec
-	refuse(externalDatabase(mm) == "", "spec.database", "name the Secret of an external database in spec.database.external.secret.")
-	refuse(fileStore(mm) == fileStoreManaged, "spec.fileStore", "use spec.fileStore.external with a url, or spec.fileStore.externalVolume.")
-	refuse(fileStore(mm) == fileStoreLocal, "spec.fileStore.local", "make the claim yourself and name it in spec.fileStore.externalVolume.")
-	refuse(spec.AWSLoadBalancerController != nil && spec.AWSLoadBalancerController.Enabled, "spec.awsLoadBalancerController", "use spec.ingress with the load balancer's class and annotations.")
-	refuse(spec.UseServiceLoadBalancer, "spec.useServiceLoadBalancer", "use spec.ingress.")
-	refuse(spec.JobServer != nil && spec.JobServer.DedicatedJobServer, "spec.jobServer.dedicatedJobServer", "leave it out; the pods run the jobs.")
-	refuse(patches(spec.ResourcePatch), "spec.resourcePatch", "leave it out, or set disable.")
-	refuse(spec.HTTPRoute != nil && spec.HTTPRoute.Enabled, "spec.httpRoute", "use spec.ingress.")
+	switch routing(mm) {
+	case routingIngress:
+		if host(mm) == "" {
+			invalid("spec.ingress.host", "An Ingress needs a host: set it, or set spec.ingress.enabled to false.")
+		}
+		if in := mm.Spec.Ingress; in != nil && in.IngressClass != nil && *in.IngressClass == "" {
+			invalid("spec.ingress.ingressClass", "An empty class is no class: name one or remove the field.")
+		}
+	case routingALB:
+		if len(hostNames(mm.Spec.AWSLoadBalancerController.Hosts)) == 0 {
+			invalid("spec.awsLoadBalancerController.hosts", "An AWS load balancer needs a host: add one, or set enabled to false.")
+		}
+		if mm.Spec.UseServiceLoadBalancer {
+			invalid("spec.useServiceLoadBalancer", "A Service with a load balancer and one behind the AWS load balancer controller exclude each other: leave one out.")
+		}
+	default:
+	}
 	return problems
-}
-
-func patches(p *v1beta1.ResourcePatch) bool {
-	active := func(p *v1beta1.Patch) bool { return p != nil && !p.Disable && p.Patch != "" }
-	return p != nil && (active(p.Service) || active(p.Deployment))
 }
 
 func allowedVolume(v corev1.Volume) bool {
@@ -90,7 +91,7 @@ func allowedVolume(v corev1.Volume) bool {
 }
 
 func mountsWithoutVolume(mm *v1beta1.Mattermost) *Problem {
-	names := map[string]bool{dataVolume: fileStore(mm) == fileStoreVolume, licenceVolume: mm.Spec.LicenseSecret != ""}
+	names := map[string]bool{dataVolume: ClaimName(mm) != "", licenceVolume: mm.Spec.LicenseSecret != ""}
 	for _, v := range mm.Spec.Volumes {
 		names[v.Name] = true
 	}
@@ -136,7 +137,7 @@ func repeated(mm *v1beta1.Mattermost) []Problem {
 		inits = append(inits, c.Name)
 	}
 	var takenVolumes, takenPaths []string
-	if fileStore(mm) == fileStoreVolume {
+	if ClaimName(mm) != "" {
 		takenVolumes, takenPaths = append(takenVolumes, dataVolume), append(takenPaths, dataPath)
 	}
 	if mm.Spec.LicenseSecret != "" {
@@ -146,7 +147,7 @@ func repeated(mm *v1beta1.Mattermost) []Problem {
 	check("spec.volumeMounts", "path", takenPaths, mounts)
 	check("spec.podExtensions.containerPorts", "port", []string{"8065/TCP", "8067/TCP"}, ports)
 	check("spec.podExtensions.sidecarContainers", "name", append(slices.Clone(inits), mainContainer), containers)
-	check("spec.podExtensions.initContainers", "name", []string{mainContainer, databaseCheck}, inits)
+	check("spec.podExtensions.initContainers", "name", []string{mainContainer, databaseCheck, mysqlCheck, minioBucket, minioCheck}, inits)
 	return problems
 }
 
@@ -154,6 +155,7 @@ func repeated(mm *v1beta1.Mattermost) []Problem {
 func Check(mm *v1beta1.Mattermost, secrets map[string]Secret) []Problem {
 	var problems []Problem
 	problems = append(problems, checkDatabase(mm, secrets)...)
+	problems = append(problems, checkGenerated(mm, secrets)...)
 	if fs := mm.Spec.FileStore.External; fileStore(mm) == fileStoreExternal && !fs.UseServiceAccount && fs.Secret != "" {
 		problems = append(problems, checkKeys("spec.fileStore.external.secret", fs.Secret, secrets, keyAccess, keySecret)...)
 	}

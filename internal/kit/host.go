@@ -2,6 +2,7 @@ package kit
 
 import (
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,7 +15,9 @@ type Host struct {
 	// Reader reads the cache.
 	Reader client.Reader
 	// Client writes, and reads past the cache where that is meant.
-	Client   client.Client
+	Client client.Client
+	// Mapper tells which kinds the API server knows.
+	Mapper   meta.RESTMapper
 	Announce Announcer
 	Metrics  *Metrics
 	Clock    clock.PassiveClock

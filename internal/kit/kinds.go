@@ -35,6 +35,9 @@ type Kind struct {
 	// holds the kind; nil means that it holds the metadata only.
 	New     func() client.Object
 	NewList func() client.ObjectList
+	// Named says that an object of the kind is looked up by its name only: it need
+	// not have an owner.
+	Named bool
 }
 
 // Metadata is a kind of which only the metadata is cached.
@@ -72,11 +75,16 @@ func (ks Kinds) Find(gk schema.GroupKind) (kind Kind, ok bool) {
 	return ks[i], true
 }
 
+// Owned are the kinds whose objects are found by their owner.
+func (ks Kinds) Owned() Kinds {
+	return slices.DeleteFunc(slices.Clone(ks), func(k Kind) bool { return k.Named })
+}
+
 // Live returns, from the cache, every object that the owner controls and every
 // object that has one of the names, whoever owns it, each once.
 func (ks Kinds) Live(ctx context.Context, cache client.Reader, owner client.Object, names []plan.Ref) ([]inventory.Live, error) {
 	var all []inventory.Live
-	for _, kind := range ks {
+	for _, kind := range ks.Owned() {
 		list := kind.List()
 		if err := cache.List(ctx, list, client.InNamespace(owner.GetNamespace()), client.MatchingFields{OwnerIndex: string(owner.GetUID())}); err != nil {
 			return nil, fmt.Errorf("list %s of %s/%s: %w", kind.Kind, owner.GetNamespace(), owner.GetName(), err)

@@ -51,6 +51,18 @@ func (w *Writer) Apply(ctx context.Context, intent *unstructured.Unstructured, m
 	return applied, nil
 }
 
+// Create makes an object that must not exist: of what is made this way a part
+// cannot be applied again, such as a random value.
+func (w *Writer) Create(ctx context.Context, kind Kind, object client.Object) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := w.client.Create(ctx, object, client.FieldOwner(w.manager)); err != nil {
+		return err
+	}
+	w.writes.Wrote(w.owner, kind, client.ObjectKeyFromObject(object), object.GetResourceVersion())
+	return nil
+}
+
 // Delete removes the object if it still is the one with this UID. Gone already
 // is success.
 func (w *Writer) Delete(ctx context.Context, d plan.Delete) error {

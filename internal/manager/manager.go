@@ -105,6 +105,7 @@ func newManager(ctx context.Context, cfg config.Configuration, restConfig *rest.
 		Cache:    mgr.GetCache(),
 		Reader:   mgr.GetCache(),
 		Client:   writer,
+		Mapper:   mgr.GetRESTMapper(),
 		Announce: kit.Announcer{Recorder: mgr.GetEventRecorder("windlass")},
 		Metrics:  kit.NewMetrics(registry(hooks)),
 		Clock:    clock.RealClock{},

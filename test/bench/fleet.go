@@ -110,11 +110,11 @@ func (f *fleet) render(ctx context.Context) (map[string][]*unstructured.Unstruct
 			}
 			secrets[secret.Name] = installation.FactsOf(installation.Redact(secret))
 		}
-		objects, err := installation.Render(installation.Default(mm), secrets, installation.RenderOptions{})
+		r, err := installation.Render(installation.Default(mm), secrets, installation.RenderOptions{})
 		if err != nil {
 			return nil, err
 		}
-		all[mm.Namespace] = objects
+		all[mm.Namespace] = r.Objects
 	}
 	return all, nil
 }

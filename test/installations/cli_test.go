@@ -76,7 +76,7 @@ func TestPlanAndExplain(t *testing.T) {
 	name := types.NamespacedName{Namespace: ns, Name: "chat"}
 	at := []string{"-n", ns, "--kubeconfig", clustertest.Kubeconfig()}
 	secrets(t, c, ns)
-	mm := installation(ns, "chat")
+	mm := example(ns, "chat")
 	mm.APIVersion, mm.Kind = v1beta1.GroupVersion.String(), "Mattermost"
 	content, err := yaml.Marshal(mm)
 	if err != nil {

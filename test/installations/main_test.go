@@ -125,6 +125,8 @@ type windlass struct {
 	// refused is closed at the first request that permissions do not allow.
 	refused chan struct{}
 	refusal sync.Once
+	// requests are the permissions that requests needed, by permission.
+	requests sync.Map
 }
 
 // confined returns the shipped configuration for one namespace.
@@ -174,11 +176,56 @@ func (w *windlass) overhear(next http.RoundTripper) http.RoundTripper {
 			}, nil
 		}
 		response, err := next.RoundTrip(r)
+		if err == nil {
+			w.note(r, response.StatusCode)
+		}
 		if err == nil && response.StatusCode == http.StatusForbidden {
 			w.refusal.Do(func() { close(w.refused) })
 		}
 		return response, err
 	})
+}
+
+// permission is one verb on one resource, such as patch on mattermosts/status.
+type permission struct{ group, resource, verb string }
+
+func (w *windlass) used(p permission) bool {
+	_, used := w.requests.Load(p)
+	return used
+}
+
+// note remembers which permission a request needed.
+func (w *windlass) note(r *http.Request, status int) {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	p := permission{}
+	switch {
+	case len(parts) > 2 && parts[0] == "api":
+		parts = parts[2:]
+	case len(parts) > 3 && parts[0] == "apis":
+		p.group, parts = parts[1], parts[3:]
+	default:
+		return // Discovery, which everybody may do.
+	}
+	if len(parts) > 2 && parts[0] == "namespaces" {
+		parts = parts[2:]
+	}
+	p.resource = parts[0]
+	if len(parts) > 2 {
+		p.resource += "/" + parts[2]
+	}
+	verbs := map[string][]string{http.MethodPost: {"create"}, http.MethodPut: {"update"}, http.MethodPatch: {"patch"}, http.MethodDelete: {"delete"}}[r.Method]
+	switch {
+	case r.Method == http.MethodGet && r.URL.Query().Get("watch") != "":
+		verbs = []string{"watch"}
+	case r.Method == http.MethodGet && len(parts) == 1:
+		verbs = []string{"list"}
+	case r.Method == http.MethodPatch && status == http.StatusCreated:
+		verbs = append(verbs, "create") // An apply that makes an object needs both.
+	}
+	for _, verb := range verbs {
+		p.verb = verb
+		w.requests.Store(p, true)
+	}
 }
 
 // stop ends the process and waits until it has.
@@ -201,9 +248,11 @@ func eventually(t testing.TB, check func(context.Context) (awaited string, err e
 	t.Helper()
 	awaited := ""
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, deadline, true, func(ctx context.Context) (bool, error) {
-		var err error
-		awaited, err = check(ctx)
-		return awaited == "", err
+		now, err := check(ctx)
+		if ctx.Err() == nil || now != "" {
+			awaited = now // What the last request that was in time said.
+		}
+		return now == "" && err == nil, err
 	})
 	if err != nil {
 		t.Fatalf("waiting for %s: %v", awaited, err)
@@ -240,7 +289,7 @@ func secrets(t testing.TB, c client.Client, namespace string) {
 	}
 }
 
-func installation(namespace, name string) *v1beta1.Mattermost {
+func example(namespace, name string) *v1beta1.Mattermost {
 	return &v1beta1.Mattermost{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: v1beta1.MattermostSpec{
@@ -255,7 +304,7 @@ func installation(namespace, name string) *v1beta1.Mattermost {
 func create(t testing.TB, c client.Client, namespace, name string) types.NamespacedName {
 	t.Helper()
 	secrets(t, c, namespace)
-	mm := installation(namespace, name)
+	mm := example(namespace, name)
 	if err := c.Create(t.Context(), mm); err != nil {
 		t.Fatal(err)
 	}

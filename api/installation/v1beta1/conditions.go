@@ -17,6 +17,9 @@ const (
 	ConditionEndpointReady = "EndpointReady"
 	// ConditionUpdateJobSucceeded tells of the last database migration.
 	ConditionUpdateJobSucceeded = "UpdateJobSucceeded"
+	// ConditionResourcesPatched says what became of spec.resourcePatch, if there
+	// is one.
+	ConditionResourcesPatched = "ResourcesPatched"
 )
 
 // Reasons of conditions and events.
@@ -33,8 +36,6 @@ const (
 	ReasonApplyFailed = "ApplyFailed"
 	// ReasonInvalidSpec: the spec contradicts itself; an edit is needed.
 	ReasonInvalidSpec = "InvalidSpec"
-	// ReasonUnsupportedField: the spec uses what this version does not support.
-	ReasonUnsupportedField = "UnsupportedField"
 	// ReasonSecretNotFound: a Secret that the spec names does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonSecretInvalid: a Secret lacks a key, or a value in it cannot be used.
@@ -47,6 +48,29 @@ const (
 	ReasonDeploymentUnavailable = "DeploymentUnavailable"
 	// ReasonIngressNotFound: the Ingress does not exist yet.
 	ReasonIngressNotFound = "IngressNotFound"
+	// ReasonLoadBalancerPending: the Service has no address of a load balancer yet.
+	ReasonLoadBalancerPending = "LoadBalancerPending"
+	// ReasonClaimNotFound: a claim that the spec names does not exist.
+	ReasonClaimNotFound = "ClaimNotFound"
+	// ReasonClaimPending: the claim is not bound to a volume yet.
+	ReasonClaimPending = "ClaimPending"
+	// ReasonClaimImmutable: the claim exists, and what the spec wants of it cannot
+	// be changed.
+	ReasonClaimImmutable = "ClaimImmutable"
+	// ReasonKindNotFound: the spec needs a kind that the cluster does not know.
+	ReasonKindNotFound = "KindNotFound"
+	// ReasonRouteNotAccepted: no gateway has taken the HTTPRoute on yet.
+	ReasonRouteNotAccepted = "RouteNotAccepted"
+	// ReasonIngressClassInvalid: the IngressClass is for another controller.
+	ReasonIngressClassInvalid = "IngressClassInvalid"
+	// ReasonStorePending: another operator has not brought up the store yet.
+	ReasonStorePending = "StorePending"
+	// ReasonStoreReady: the operator of the store says that it serves.
+	ReasonStoreReady = "StoreReady"
+	// ReasonPatched: the patches were applied.
+	ReasonPatched = "Patched"
+	// ReasonPatchFailed: a patch cannot be applied, or changes what it may not.
+	ReasonPatchFailed = "PatchFailed"
 	// ReasonUpdateJobRunning: the database is being migrated for a new version.
 	ReasonUpdateJobRunning = "UpdateJobRunning"
 	// ReasonUpdateJobFailed: the migration failed; the old version keeps serving.

@@ -358,6 +358,9 @@ type LocalFileStore struct {
 	// AccessModes of the claim.
 	// +optional
 	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
+	// StorageClassName of the claim; the cluster's default when unset.
+	// +optional
+	StorageClassName *string `json:"storageClassName,omitempty"`
 }
 
 // OperatorManagedFileStore is run by the MinIO operator.
@@ -538,7 +541,7 @@ type MattermostStatus struct {
 	// +optional
 	ResourcePatch *ResourcePatchStatus `json:"resourcePatch,omitempty"`
 	// Conditions are Ready, Reconciling or Stalled, DatabaseReady,
-	// FileStoreReady, EndpointReady and UpdateJobSucceeded.
+	// FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

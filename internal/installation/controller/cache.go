@@ -7,7 +7,9 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,6 +30,27 @@ var (
 		New:              func() client.Object { return &appsv1.Deployment{} },
 		NewList:          func() client.ObjectList { return &appsv1.DeploymentList{} },
 	}
+	services = kit.Kind{
+		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Service"),
+		New:              func() client.Object { return &corev1.Service{} },
+		NewList:          func() client.ObjectList { return &corev1.ServiceList{} },
+	}
+	claims = kit.Kind{
+		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"),
+		New:              func() client.Object { return &corev1.PersistentVolumeClaim{} },
+		NewList:          func() client.ObjectList { return &corev1.PersistentVolumeClaimList{} },
+	}
+	// Of Secrets only those are written that are generated for an installation.
+	secrets = kit.Kind{
+		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Secret"),
+		New:              func() client.Object { return &corev1.Secret{} },
+		Named:            true,
+	}
+	ingressClasses = kit.Kind{
+		GroupVersionKind: networkingv1.SchemeGroupVersion.WithKind("IngressClass"),
+		New:              func() client.Object { return &networkingv1.IngressClass{} },
+		Named:            true,
+	}
 	jobs = kit.Kind{
 		GroupVersionKind: batchv1.SchemeGroupVersion.WithKind("Job"),
 		New:              func() client.Object { return &batchv1.Job{} },
@@ -37,14 +60,26 @@ var (
 
 // written are the kinds that the controller writes. Of those that it does not
 // look into, the cache holds the metadata only.
-var written = kit.Kinds{
-	kit.Metadata(corev1.SchemeGroupVersion.WithKind("Service")),
+var written = append(kit.Kinds{
+	services,
+	claims,
 	kit.Metadata(corev1.SchemeGroupVersion.WithKind("ServiceAccount")),
 	kit.Metadata(schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "Role"}),
 	kit.Metadata(schema.GroupVersionKind{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "RoleBinding"}),
 	kit.Metadata(schema.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress"}),
 	deployments,
 	jobs,
+	secrets,
+	ingressClasses,
+}, companions()...)
+
+// companions are the kinds that not every cluster knows.
+func companions() []kit.Kind {
+	var all []kit.Kind
+	for _, kind := range installation.CompanionKinds() {
+		all = append(all, kit.Unstructured(kind))
+	}
+	return all
 }
 
 // CacheByObject says how the cache holds the kinds of this controller. A
@@ -54,6 +89,8 @@ func CacheByObject() map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{
 		&v1beta1.Mattermost{}:                    {Transform: transform(func(*v1beta1.Mattermost) {})},
 		&appsv1.Deployment{}:                     {Transform: transform(keepDeployment)},
+		&corev1.Service{}:                        {Transform: transform(keepService)},
+		&corev1.PersistentVolumeClaim{}:          {Transform: transform(keepClaim)},
 		&appsv1.ReplicaSet{}:                     {Transform: transform(keepReplicaSet)},
 		&batchv1.Job{}:                           {Transform: transform(keepJob)},
 		&corev1.Secret{}:                         {Transform: transform(func(s *corev1.Secret) { *s = *installation.Redact(s) })},
@@ -74,15 +111,19 @@ func transform[O client.Object](keep func(O)) func(any) (any, error) {
 }
 
 // StripMetadata drops the field ownership of others, which is most of an
-// object's size and never read.
+// object's size and never read, and the spec of companions.
 func StripMetadata(item any) (any, error) {
 	object, ok := item.(metav1.Object)
 	if !ok {
 		return item, nil
 	}
+	if companion, ok := item.(*unstructured.Unstructured); ok {
+		delete(companion.Object, "spec")
+	}
+	_, generated := item.(*corev1.Secret) // Those that we made are not applied, but updated.
 	var ours []metav1.ManagedFieldsEntry
 	for _, entry := range object.GetManagedFields() {
-		if entry.Manager == installation.Manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" {
+		if entry.Manager == installation.Manager && (generated || entry.Operation == metav1.ManagedFieldsOperationApply) && entry.Subresource == "" {
 			entry.Time = nil
 			ours = append(ours, entry)
 		}
@@ -104,11 +145,32 @@ func keepDeployment(d *appsv1.Deployment) {
 		d.Annotations, d.Labels = nil, nil
 		return
 	}
-	kept := appsv1.DeploymentSpec{Replicas: d.Spec.Replicas}
+	kept := appsv1.DeploymentSpec{Replicas: d.Spec.Replicas, Selector: d.Spec.Selector}
 	for _, c := range d.Spec.Template.Spec.Containers {
 		kept.Template.Spec.Containers = append(kept.Template.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image})
 	}
 	d.Spec = kept
+}
+
+func keepService(s *corev1.Service) {
+	kept := corev1.ServiceSpec{}
+	if mine(s) {
+		kept.Type, kept.ClusterIP = s.Spec.Type, s.Spec.ClusterIP
+	} else {
+		s.Status, s.Annotations, s.Labels = corev1.ServiceStatus{}, nil, nil
+	}
+	s.Spec = kept
+}
+
+// keepClaim keeps of all claims alike what an installation may ask of one: a
+// claim that is not controlled by it may be its file store.
+func keepClaim(c *corev1.PersistentVolumeClaim) {
+	c.Spec = corev1.PersistentVolumeClaimSpec{
+		AccessModes: c.Spec.AccessModes, StorageClassName: c.Spec.StorageClassName,
+		Resources: corev1.VolumeResourceRequirements{Requests: c.Spec.Resources.Requests},
+	}
+	c.Status = corev1.PersistentVolumeClaimStatus{Phase: c.Status.Phase}
+	c.Annotations, c.Labels = nil, nil
 }
 
 func keepReplicaSet(rs *appsv1.ReplicaSet) {
@@ -135,6 +197,8 @@ func keepAutoscaler(hpa *autoscalingv2.HorizontalPodAutoscaler) {
 const (
 	// secretIndex finds the installations that refer to a Secret, by its name.
 	secretIndex = "windlass.dev/secret"
+	// claimIndex finds the installations that mount a claim, by its name.
+	claimIndex = "windlass.dev/claim"
 	// targetIndex finds the autoscalers of a Deployment, by its name.
 	targetIndex = "windlass.dev/scale-target"
 )
@@ -145,6 +209,17 @@ func bySecret(object client.Object) []string {
 		return nil
 	}
 	return installation.References(mm)
+}
+
+func byClaim(object client.Object) []string {
+	mm, ok := object.(*v1beta1.Mattermost)
+	if !ok {
+		return nil
+	}
+	if name := installation.ClaimName(mm); name != "" {
+		return []string{name}
+	}
+	return nil
 }
 
 func byTarget(object client.Object) []string {

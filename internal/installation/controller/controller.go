@@ -37,8 +37,11 @@ type Options struct {
 // New returns the controller, ready to be started. It has told the cache what
 // it watches, so the cache fills before the controller runs.
 func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable, error) {
+	f := &feature{cache: host.Reader, optional: kit.Optional{
+		Mapper: host.Mapper, Cache: host.Cache, Clock: host.Clock, Handler: kit.Enqueue(kit.Settle, companionsName),
+	}}
 	engine := &kit.Engine[*v1beta1.Mattermost, installation.Snapshot]{
-		Feature:  feature{cache: host.Reader},
+		Feature:  f,
 		Kind:     mattermosts,
 		Kinds:    written,
 		Cache:    host.Reader,
@@ -68,16 +71,18 @@ func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable,
 	if err != nil {
 		return nil, fmt.Errorf("controller: %w", err)
 	}
+	f.optional.Controller = c
 	return c, watch(c, host)
 }
 
 func addIndexes(ctx context.Context, host kit.Host) error {
 	problems := []error{
 		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, secretIndex, bySecret),
+		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, claimIndex, byClaim),
 		host.Cache.IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, targetIndex, byTarget),
 		host.Cache.IndexField(ctx, &appsv1.ReplicaSet{}, kit.OwnerIndex, kit.IndexByOwner),
 	}
-	for _, kind := range written {
+	for _, kind := range written.Owned() {
 		problems = append(problems, host.Cache.IndexField(ctx, kind.Object(), kit.OwnerIndex, kit.IndexByOwner))
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -93,9 +98,10 @@ func watch(c controller.Controller, host kit.Host) error {
 		c.Watch(source.Kind[client.Object](host.Cache, &v1beta1.Mattermost{}, &handler.EnqueueRequestForObject{})),
 		c.Watch(source.Kind[client.Object](host.Cache, &appsv1.ReplicaSet{}, kit.Enqueue(kit.Settle, ownersName))),
 		c.Watch(source.Kind[client.Object](host.Cache, &autoscalingv2.HorizontalPodAutoscaler{}, kit.Enqueue(kit.Settle, targetsName))),
-		c.Watch(source.Kind[client.Object](host.Cache, &corev1.Secret{}, kit.Enqueue(kit.Settle, referring(host.Reader)))),
+		c.Watch(source.Kind[client.Object](host.Cache, &corev1.Secret{}, kit.Enqueue(kit.Settle, referring(host.Reader, secretIndex)))),
+		c.Watch(source.Kind[client.Object](host.Cache, &corev1.PersistentVolumeClaim{}, kit.Enqueue(kit.Settle, referring(host.Reader, claimIndex)))),
 	}
-	for _, kind := range written {
+	for _, kind := range written.Owned() {
 		problems = append(problems, c.Watch(source.Kind(host.Cache, kind.Object(), kit.EnqueueOwner(mattermosts.GroupKind()))))
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -114,6 +120,14 @@ func ownersName(_ context.Context, object client.Object) []types.NamespacedName 
 	return []types.NamespacedName{{Namespace: object.GetNamespace(), Name: owner.Name}}
 }
 
+// companionsName wakes the installation that a companion is for.
+func companionsName(_ context.Context, object client.Object) []types.NamespacedName {
+	if name := installation.CompanionOf(object); name != "" {
+		return []types.NamespacedName{{Namespace: object.GetNamespace(), Name: name}}
+	}
+	return nil
+}
+
 func targetsName(_ context.Context, object client.Object) []types.NamespacedName {
 	var names []types.NamespacedName
 	for _, name := range byTarget(object) {
@@ -122,14 +136,14 @@ func targetsName(_ context.Context, object client.Object) []types.NamespacedName
 	return names
 }
 
-// referring wakes the installations that refer to a Secret.
-func referring(cache client.Reader) func(context.Context, client.Object) []types.NamespacedName {
-	return func(ctx context.Context, secret client.Object) []types.NamespacedName {
+// referring wakes the installations that refer to a Secret or a claim.
+func referring(cache client.Reader, index string) func(context.Context, client.Object) []types.NamespacedName {
+	return func(ctx context.Context, object client.Object) []types.NamespacedName {
 		var list v1beta1.MattermostList
-		if err := cache.List(ctx, &list, client.InNamespace(secret.GetNamespace()), client.MatchingFields{secretIndex: secret.GetName()}); err != nil {
+		if err := cache.List(ctx, &list, client.InNamespace(object.GetNamespace()), client.MatchingFields{index: object.GetName()}); err != nil {
 			// The cache only fails when it is not filled yet, and then every
 			// installation is still to be looked at anyway.
-			ctrl.LoggerFrom(ctx).V(1).Info("Did not look for referring installations", "Secret", klog.KObj(secret), "reason", err.Error())
+			ctrl.LoggerFrom(ctx).V(1).Info("Did not look for referring installations", "object", klog.KObj(object), "reason", err.Error())
 			return nil
 		}
 		var names []types.NamespacedName

@@ -2,14 +2,19 @@ package controller
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
+	"maps"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,42 +25,80 @@ import (
 )
 
 // feature connects the engine with the pure package.
-type feature struct{ cache client.Reader }
-
-var _ kit.Feature[*v1beta1.Mattermost, installation.Snapshot] = feature{}
-
-func (f feature) Observe(ctx context.Context, mm *v1beta1.Mattermost) (installation.Snapshot, error) {
-	return Observe(ctx, f.cache, mm)
+type feature struct {
+	cache    client.Reader
+	optional kit.Optional
 }
 
-func (feature) Decide(s installation.Snapshot, now time.Time) plan.Plan {
+var _ kit.Feature[*v1beta1.Mattermost, installation.Snapshot] = (*feature)(nil)
+
+func (f *feature) Observe(ctx context.Context, mm *v1beta1.Mattermost) (installation.Snapshot, error) {
+	return observe(ctx, f.cache, f.optional.Served, mm)
+}
+
+func (*feature) Decide(s installation.Snapshot, now time.Time) plan.Plan {
 	return installation.Decide(s, now)
 }
 
-func (feature) Act(ctx context.Context, w *kit.Writer, _ installation.Snapshot, action plan.Action) error {
+func (*feature) Act(ctx context.Context, w *kit.Writer, _ installation.Snapshot, action plan.Action) error {
 	switch action := action.(type) {
 	case installation.WriteBack:
 		return w.Update(ctx, mattermosts, action.Mattermost.DeepCopy())
+	case installation.GenerateSecret:
+		return w.Create(ctx, secrets, generate(action))
+	case installation.MakeIngressClass:
+		return w.Create(ctx, ingressClasses, action.Class.DeepCopy())
 	default:
 		return fmt.Errorf("unknown action %q", action)
 	}
 }
 
-func (feature) Report(s installation.Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
+func (*feature) Report(s installation.Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
 	return installation.Report(s, p, outcome, now)
 }
 
-func (feature) Unknown(mm *v1beta1.Mattermost, err error, now time.Time) *v1beta1.Mattermost {
+func (*feature) Unknown(mm *v1beta1.Mattermost, err error, now time.Time) *v1beta1.Mattermost {
 	return installation.Unknown(mm, err, now)
 }
 
-func (feature) Announce(before, after *v1beta1.Mattermost, _ plan.Plan, _ plan.Outcome) []kit.Event {
+func (*feature) Announce(before, after *v1beta1.Mattermost, _ plan.Plan, _ plan.Outcome) []kit.Event {
 	return announce(before, after)
 }
 
-// Observe reads what a decision about the installation needs. The reader has to
-// serve the indexes of this package; Uncached serves them without a cache.
-func Observe(ctx context.Context, reader client.Reader, mm *v1beta1.Mattermost) (installation.Snapshot, error) {
+// generate fills a Secret. Its values are known to nobody until it is read.
+func generate(g installation.GenerateSecret) *corev1.Secret {
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Name, Labels: g.Labels},
+		Type:       corev1.SecretTypeOpaque,
+		StringData: maps.Clone(g.Fixed),
+	}
+	if secret.StringData == nil {
+		secret.StringData = map[string]string{}
+	}
+	for key, length := range g.Random {
+		text := ""
+		for len(text) < length {
+			text += rand.Text() // 26 letters and digits, 5 bits each.
+		}
+		secret.StringData[key] = text[:length]
+	}
+	return secret
+}
+
+// Observe reads from the API server what a decision about the installation needs,
+// for one look from the command line.
+func Observe(ctx context.Context, c client.Client, mm *v1beta1.Mattermost) (installation.Snapshot, error) {
+	served := func(_ context.Context, kind kit.Kind) (bool, error) { return kit.Served(c.RESTMapper(), kind) }
+	return observe(ctx, uncached{c}, served, mm)
+}
+
+// served reports whether the API server knows a kind. What it says yes to can be
+// read.
+type served func(context.Context, kit.Kind) (bool, error)
+
+// observe reads what a decision about the installation needs. The reader has to
+// serve the indexes of this package.
+func observe(ctx context.Context, reader client.Reader, served served, mm *v1beta1.Mattermost) (installation.Snapshot, error) {
 	s := installation.Snapshot{Mattermost: mm, Secrets: map[string]installation.Secret{}}
 	for _, name := range installation.References(mm) {
 		var secret corev1.Secret
@@ -68,24 +111,118 @@ func Observe(ctx context.Context, reader client.Reader, mm *v1beta1.Mattermost) 
 		}
 		s.Secrets[name] = installation.FactsOf(&secret)
 	}
-	var err error
-	if s.Live, err = written.Live(ctx, reader, mm, installation.Names(mm)); err != nil {
+	names := installation.Names(mm)
+	if err := observeCompanions(ctx, reader, served, &s); err != nil {
 		return s, err
 	}
-	if err := observeDeployment(ctx, reader, &s); err != nil {
+	for ref := range s.Companions {
+		names = append(names, ref)
+	}
+	var err error
+	if s.Live, err = written.Live(ctx, reader, mm, names); err != nil {
+		return s, err
+	}
+	if err := observeDeployments(ctx, reader, &s); err != nil {
+		return s, err
+	}
+	if err := observeService(ctx, reader, &s); err != nil {
+		return s, err
+	}
+	if err := observeClaim(ctx, reader, &s); err != nil {
 		return s, err
 	}
 	return s, observeJobs(ctx, reader, &s)
 }
 
-func observeDeployment(ctx context.Context, reader client.Reader, s *installation.Snapshot) error {
+// companionTimeout bounds the wait for a cache that fills when the first
+// installation asks for a kind: without permission it never does.
+const companionTimeout = 10 * time.Second
+
+// observeCompanions reads what is of kinds that not every cluster knows, or that
+// few installations need.
+func observeCompanions(ctx context.Context, reader client.Reader, served served, s *installation.Snapshot) error {
+	ctx, cancel := context.WithTimeout(ctx, companionTimeout)
+	defer cancel()
+	s.Companions = map[plan.Ref]*unstructured.Unstructured{}
+	for _, c := range installation.Companions(s.Mattermost) {
+		kind := kit.Unstructured(c.Kind)
+		known, err := served(ctx, kind)
+		if err != nil {
+			return err
+		}
+		if !known {
+			s.Unserved = append(s.Unserved, c)
+			continue
+		}
+		object := &unstructured.Unstructured{}
+		object.SetGroupVersionKind(c.Kind)
+		err = reader.Get(ctx, types.NamespacedName{Namespace: c.Namespace, Name: c.Name}, object)
+		if err == nil {
+			s.Companions[c.Ref] = object
+		}
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("get %s: %w", c.Ref, err)
+		}
+	}
+	name := installation.NeedsIngressClass(s.Mattermost)
+	if name == "" {
+		return nil
+	}
+	if _, err := served(ctx, ingressClasses); err != nil {
+		return err
+	}
+	var class networkingv1.IngressClass
+	err := reader.Get(ctx, types.NamespacedName{Name: name}, &class)
+	if err == nil {
+		s.IngressClass = &class
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get IngressClass/%s: %w", name, err)
+	}
+	return nil
+}
+
+// observeService takes the Service of the installation's name, if the
+// installation controls it.
+func observeService(ctx context.Context, reader client.Reader, s *installation.Snapshot) error {
+	var service corev1.Service
+	err := reader.Get(ctx, client.ObjectKeyFromObject(s.Mattermost), &service)
+	if err == nil && metav1.IsControlledBy(&service, s.Mattermost) {
+		s.Service = &service
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get Service/%s: %w", s.Mattermost.Name, err)
+	}
+	return nil
+}
+
+func observeClaim(ctx context.Context, reader client.Reader, s *installation.Snapshot) error {
+	name := installation.ClaimName(s.Mattermost)
+	if name == "" {
+		return nil
+	}
+	var claim corev1.PersistentVolumeClaim
+	err := reader.Get(ctx, types.NamespacedName{Namespace: s.Mattermost.Namespace, Name: name}, &claim)
+	if err == nil {
+		s.Claim = &claim
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get PersistentVolumeClaim/%s: %w", name, err)
+	}
+	return nil
+}
+
+func observeDeployments(ctx context.Context, reader client.Reader, s *installation.Snapshot) error {
 	var list appsv1.DeploymentList
 	if err := reader.List(ctx, &list, ownedBy(s.Mattermost)...); err != nil {
 		return fmt.Errorf("list Deployments: %w", err)
 	}
 	for i := range list.Items {
-		if list.Items[i].Name == s.Mattermost.Name {
+		switch list.Items[i].Name {
+		case s.Mattermost.Name:
 			s.Deployment = &list.Items[i]
+		case installation.JobServerName(s.Mattermost.Name):
+			s.JobServer = &list.Items[i]
 		}
 	}
 	if s.Deployment == nil {

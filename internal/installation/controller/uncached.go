@@ -15,10 +15,8 @@ import (
 	"windlass.dev/internal/kit"
 )
 
-// Uncached serves Observe straight from the API server, for one look from the
-// command line. What the controller's cache leaves out is left out here too.
-func Uncached(reader client.Reader) client.Reader { return uncached{reader} }
-
+// uncached reads straight from the API server. What the controller's cache leaves
+// out is left out here too, as far as it matters.
 type uncached struct{ client.Reader }
 
 func (u uncached) Get(ctx context.Context, key client.ObjectKey, object client.Object, opts ...client.GetOption) error {
@@ -27,6 +25,9 @@ func (u uncached) Get(ctx context.Context, key client.ObjectKey, object client.O
 	}
 	if secret, ok := object.(*corev1.Secret); ok {
 		*secret = *installation.Redact(secret)
+		if _, err := StripMetadata(secret); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -68,6 +69,8 @@ func index(name string, object client.Object) []string {
 		return kit.IndexByOwner(object)
 	case secretIndex:
 		return bySecret(object)
+	case claimIndex:
+		return byClaim(object)
 	case targetIndex:
 		return byTarget(object)
 	default:

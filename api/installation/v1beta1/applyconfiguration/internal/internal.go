@@ -245,6 +245,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: enabled
       type:
         scalar: boolean
+    - name: storageClassName
+      type:
+        scalar: string
     - name: storageSize
       type:
         scalar: string

@@ -17,6 +17,8 @@ type LocalFileStoreApplyConfiguration struct {
 	StorageSize *string `json:"storageSize,omitempty"`
 	// AccessModes of the claim.
 	AccessModes []v1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
+	// StorageClassName of the claim; the cluster's default when unset.
+	StorageClassName *string `json:"storageClassName,omitempty"`
 }
 
 // LocalFileStoreApplyConfiguration constructs a declarative configuration of the LocalFileStore type for use with
@@ -48,5 +50,13 @@ func (b *LocalFileStoreApplyConfiguration) WithAccessModes(values ...v1.Persiste
 	for i := range values {
 		b.AccessModes = append(b.AccessModes, values[i])
 	}
+	return b
+}
+
+// WithStorageClassName sets the StorageClassName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StorageClassName field is set to the value of the last call.
+func (b *LocalFileStoreApplyConfiguration) WithStorageClassName(value string) *LocalFileStoreApplyConfiguration {
+	b.StorageClassName = &value
 	return b
 }

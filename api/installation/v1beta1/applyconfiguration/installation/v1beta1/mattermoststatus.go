@@ -31,7 +31,7 @@ type MattermostStatusApplyConfiguration struct {
 	// ResourcePatch is what became of spec.resourcePatch.
 	ResourcePatch *ResourcePatchStatusApplyConfiguration `json:"resourcePatch,omitempty"`
 	// Conditions are Ready, Reconciling or Stalled, DatabaseReady,
-	// FileStoreReady, EndpointReady and UpdateJobSucceeded.
+	// FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// Inventory lists the objects that Windlass made for the installation.
 	Inventory []InventoryItemApplyConfiguration `json:"inventory,omitempty"`

@@ -1,0 +1,113 @@
+package installation
+
+import (
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/kit/plan"
+)
+
+// GenerateSecret makes a Secret with random values that nobody else knows. One
+// that exists is left alone: what it opens was made with its values.
+type GenerateSecret struct {
+	Namespace, Name string
+	Labels          map[string]string
+	// Fixed are values that are no secrets, and Random the lengths of those that
+	// are, by their keys.
+	Fixed  map[string]string
+	Random map[string]int
+}
+
+func (g GenerateSecret) String() string { return "generate Secret/" + g.Name }
+
+// generated are the Secrets that an installation needs and nobody else makes.
+func generated(mm *v1beta1.Mattermost) []GenerateSecret {
+	var all []GenerateSecret
+	if managedDatabase(mm) == databaseMySQL {
+		all = append(all, GenerateSecret{
+			Namespace: mm.Namespace, Name: mysqlSecret(mm.Name),
+			Fixed:  map[string]string{keyUser: managedDatabaseUser, keyDatabase: managedDatabaseName},
+			Random: map[string]int{keyRootPassword: 16, keyPassword: 16},
+		})
+	}
+	if fileStore(mm) == fileStoreManaged {
+		all = append(all, GenerateSecret{
+			Namespace: mm.Namespace, Name: MinioName(mm.Name),
+			// As the Mattermost Operator labels it, also for this version of the API.
+			Labels: map[string]string{"v1alpha1.mattermost.com/resource": mm.Name},
+			Random: map[string]int{keyAccess: 16, keySecret: 28},
+		})
+	}
+	return all
+}
+
+// generate returns the steps for those generated Secrets that do not exist.
+func generate(mm *v1beta1.Mattermost, secrets map[string]Secret) []plan.Step {
+	var steps []plan.Step
+	for _, g := range generated(mm) {
+		if _, exists := secrets[g.Name]; !exists {
+			steps = append(steps, plan.Step{Action: g, Why: "does not exist"})
+		}
+	}
+	return steps
+}
+
+// checkGenerated returns what is wrong with generated Secrets that exist: they
+// may have been made by hand.
+func checkGenerated(mm *v1beta1.Mattermost, secrets map[string]Secret) []Problem {
+	var problems []Problem
+	if name := mysqlSecret(mm.Name); managedDatabase(mm) == databaseMySQL {
+		if _, exists := secrets[name]; exists {
+			problems = append(problems, checkKeys("spec.database.operatorManaged", name, secrets, keyRootPassword, keyUser, keyPassword, keyDatabase)...)
+		}
+	}
+	if name := MinioName(mm.Name); fileStore(mm) == fileStoreManaged {
+		if _, exists := secrets[name]; exists {
+			problems = append(problems, checkKeys("spec.fileStore.operatorManaged", name, secrets, keyAccess, keySecret)...)
+		}
+	}
+	return problems
+}
+
+// secretOwners are apply configurations for the generated Secrets, of which
+// nothing but the owner is ever applied: they go with the installation if the
+// data does. One that was made by hand stays in any case.
+func (a *assessment) secretOwners(s Snapshot) []*unstructured.Unstructured {
+	var all []*unstructured.Unstructured
+	for _, g := range generated(a.Mattermost) {
+		ref := s.ref(secretKind, g.Name)
+		live, exists := s.live(ref)
+		ours := slices.ContainsFunc(live.Managed, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == Manager })
+		_, recorded := a.Request.Recorded[ref]
+		if !exists || !ours || !deletesData(a.Mattermost) && !recorded {
+			continue
+		}
+		intent := &unstructured.Unstructured{}
+		intent.SetAPIVersion("v1")
+		intent.SetKind(secretKind.Kind)
+		intent.SetNamespace(ref.Namespace)
+		intent.SetName(ref.Name)
+		setDataOwner(a.Mattermost, intent)
+		all = append(all, intent)
+	}
+	return all
+}
+
+// setDataOwner makes the installation the owner of what holds data, and so has
+// Kubernetes delete it with the installation, if that is asked for.
+func setDataOwner(mm *v1beta1.Mattermost, intent *unstructured.Unstructured) {
+	if deletesData(mm) {
+		setOwner(mm, intent)
+	}
+}
+
+func setOwner(mm *v1beta1.Mattermost, intent *unstructured.Unstructured) {
+	yes := true
+	intent.SetOwnerReferences([]metav1.OwnerReference{{
+		APIVersion: v1beta1.GroupVersion.String(), Kind: "Mattermost", Name: mm.Name, UID: mm.UID,
+		Controller: &yes, BlockOwnerDeletion: &yes,
+	}})
+}
