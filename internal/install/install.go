@@ -50,6 +50,7 @@ func Objects(o Options) ([]*unstructured.Unstructured, error) {
 		return nil, err
 	}
 	objects = append(objects, definitions...)
+	objects = append(objects, protection()...)
 	objects = append(objects, serviceAccount())
 	roles, err := read("rbac")
 	if err != nil {

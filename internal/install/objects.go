@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"windlass.dev/api/installation/v1beta1"
 	windlassconfig "windlass.dev/internal/config"
 )
 
@@ -56,6 +57,28 @@ func bindings(roles []*unstructured.Unstructured) []*unstructured.Unstructured {
 		all = append(all, binding("ClusterRoleBinding", "ClusterRole", "", role.GetName()))
 	}
 	return all
+}
+
+// protection refuses to delete an installation that an annotation protects. An
+// admission policy can, where a controller would hear of it too late.
+func protection() []*unstructured.Unstructured {
+	const name = Name + "-deletion-protection"
+	const annotation = "oldObject.metadata.annotations['" + v1beta1.ProtectedAnnotation + "']"
+	return []*unstructured.Unstructured{
+		named("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "", name, object{"spec": object{
+			"failurePolicy": "Fail",
+			"matchConstraints": object{"resourceRules": []any{object{
+				"apiGroups": []any{v1beta1.GroupVersion.Group}, "apiVersions": []any{"*"}, "operations": []any{"DELETE"}, "resources": []any{"mattermosts"},
+			}}},
+			"validations": []any{object{
+				"expression":        "!has(oldObject.metadata.annotations) || !('" + v1beta1.ProtectedAnnotation + "' in oldObject.metadata.annotations) || " + annotation + " != 'true'",
+				"messageExpression": "'Mattermost ' + oldObject.metadata.name + ' is protected: remove its annotation " + v1beta1.ProtectedAnnotation + " first'",
+			}},
+		}}),
+		named("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "", name, object{"spec": object{
+			"policyName": name, "validationActions": []any{"Deny"},
+		}}),
+	}
 }
 
 // leaseRole allows holding the lease that is shared with the Mattermost

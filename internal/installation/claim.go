@@ -12,10 +12,6 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 )
 
-// DataPolicyAnnotation says what becomes of the data that Windlass made for an
-// installation when the resource is deleted: Retain, the default, or Delete.
-const DataPolicyAnnotation = "windlass.dev/data-policy"
-
 const (
 	dataRetain = "Retain"
 	dataDelete = "Delete"
@@ -26,7 +22,7 @@ const defaultStorageSize = "50Gi"
 
 // deletesData says that the data goes with the resource.
 func deletesData(mm *v1beta1.Mattermost) bool {
-	return mm.Annotations[DataPolicyAnnotation] == dataDelete
+	return mm.Annotations[v1beta1.DataPolicyAnnotation] == dataDelete
 }
 
 // ClaimName is the claim that the pods mount for their files; empty for none.

@@ -186,12 +186,12 @@ func mysqlEnv(mm *v1beta1.Mattermost, secrets map[string]Secret) []corev1.EnvVar
 // reads from its replicas if there are any.
 func postgresEnv(mm *v1beta1.Mattermost) []corev1.EnvVar {
 	secret := postgresSecret(mm.Name)
-	env := []corev1.EnvVar{fromSecret("MM_CONFIG", secret, "uri"), fromSecret(keyDatasource, secret, "uri")}
+	env := []corev1.EnvVar{fromSecret("MM_CONFIG", secret, keyURI), fromSecret(keyDatasource, secret, keyURI)}
 	if n := mm.Spec.Database.OperatorManaged.Replicas; n != nil && *n > 1 {
 		// The password is CloudNativePG's own, of letters and digits.
 		env = append(env,
-			fromSecret("POSTGRES_USERNAME", secret, "username"),
-			fromSecret("POSTGRES_PASSWORD", secret, "password"),
+			fromSecret("POSTGRES_USERNAME", secret, keyUsername),
+			fromSecret("POSTGRES_PASSWORD", secret, keyPostgresPassword),
 			literal(keyReplicas, fmt.Sprintf("postgres://$(POSTGRES_USERNAME):$(POSTGRES_PASSWORD)@%s-ro.%s:5432/%s?sslmode=require", postgresName(mm.Name), mm.Namespace, managedDatabaseName)))
 	}
 	return env

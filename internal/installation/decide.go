@@ -16,10 +16,6 @@ import (
 	"windlass.dev/internal/kit/plan"
 )
 
-// WriteBackAnnotation set to "off" keeps defaults out of the stored spec, for
-// those whose tools insist on the spec that they sent.
-const WriteBackAnnotation = "windlass.dev/write-back"
-
 // WriteBack stores the defaulted spec, as users of the Mattermost Operator's
 // API expect: a size is expanded and erased, replicas are never empty.
 type WriteBack struct{ Mattermost *v1beta1.Mattermost }
@@ -32,6 +28,8 @@ type assessment struct {
 	// Mattermost is the resource with its defaults.
 	Mattermost *v1beta1.Mattermost
 	Deleting   bool
+	// Paused says that nothing is to be changed.
+	Paused bool
 	// Problems keep the installation from being converged at all.
 	Problems []Problem
 	Upgrade  upgrade
@@ -51,7 +49,7 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 	if s.awaitsKind() || checkIngressClass(a.Mattermost, s.IngressClass) != nil {
 		p.Wake = companionRetry
 	}
-	if a.Deleting {
+	if a.Deleting || a.Paused {
 		return p
 	}
 	if writesBack(s, a.Mattermost) {
@@ -64,15 +62,17 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 // writesBack also holds for a spec with problems that Kubernetes cannot see: it
 // is the API's contract that what is stored is complete.
 func writesBack(s Snapshot, defaulted *v1beta1.Mattermost) bool {
-	return s.Mattermost.Annotations[WriteBackAnnotation] != "off" && !equality.Semantic.DeepEqual(s.Mattermost.Spec, defaulted.Spec)
+	return s.Mattermost.Annotations[v1beta1.WriteBackAnnotation] != "off" && !equality.Semantic.DeepEqual(s.Mattermost.Spec, defaulted.Spec)
 }
 
 func assess(s Snapshot) assessment {
 	a := assessment{
 		Mattermost: Default(s.Mattermost),
 		Deleting:   s.Mattermost.DeletionTimestamp != nil,
+		Paused:     paused(s.Mattermost),
 		Request:    inventory.Request{Owner: s.Mattermost.UID, Manager: Manager, Live: s.Live, Recorded: s.recorded()},
 	}
+	a.Request.Retained = retained(s, a.Mattermost)
 	if a.Deleting {
 		return a // Everything carries an owner reference, so Kubernetes removes it.
 	}
@@ -80,7 +80,7 @@ func assess(s Snapshot) assessment {
 	if len(a.Problems) > 0 {
 		return a // What runs keeps running as it is.
 	}
-	r, err := Render(a.Mattermost, s.Secrets, RenderOptions{OmitReplicas: leavesReplicas(s, a.Mattermost), Claim: s.Claim})
+	r, err := Render(a.Mattermost, s.Secrets, RenderOptions{OmitReplicas: leavesReplicas(s, a.Mattermost), Claim: s.Claim, Credentials: rotated(s, a.Mattermost)})
 	if err == nil {
 		a.Upgrade, err = assessUpgrade(s, a.Mattermost, find(r.Objects, s.ref(deploymentKind, s.Mattermost.Name)))
 	}
@@ -110,13 +110,6 @@ func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) 
 		// It is the user's from here on, even if we made it: the pods run as it.
 		a.Request.Keep[s.ref(serviceAccountKind, s.Mattermost.Name)] = true
 	}
-	a.Request.Retained = map[plan.Ref]bool{s.ref(claimKind, s.Mattermost.Name): true}
-	for _, c := range Companions(a.Mattermost) {
-		a.Request.Retained[c.Ref] = c.holdsData()
-	}
-	for _, g := range generated(a.Mattermost) {
-		a.Request.Retained[s.ref(secretKind, g.Name)] = true
-	}
 	a.Request.Wanted = append(a.Request.Wanted, a.secretOwners(s)...)
 	a.Request.Recreate = recreated(s, objects)
 	for _, job := range s.Jobs {
@@ -124,7 +117,7 @@ func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) 
 	}
 	converging, conflicts := inventory.Converge(a.Request)
 	a.Conflicts = conflicts
-	a.Steps = slices.Concat(generate(a.Mattermost, s.Secrets), makeIngressClass(a.Mattermost, s.IngressClass), converging, a.Upgrade.steps())
+	a.Steps = slices.Concat(generate(a.Mattermost, s.Secrets), makeIngressClass(a.Mattermost, s.IngressClass), a.takeOver(s, converging), a.letGo(), a.Upgrade.steps())
 	a.handOverReplicas(s, deployment)
 }
 
@@ -182,6 +175,9 @@ func (a *assessment) handOverReplicas(s Snapshot, deployment plan.Ref) {
 
 func ownsReplicas(s Snapshot, deployment plan.Ref) bool {
 	live, _ := s.live(deployment)
+	if formers(live.Managed, "") {
+		return true // It may.
+	}
 	for _, entry := range live.Managed {
 		if entry.Manager == Manager && entry.FieldsV1 != nil && strings.Contains(entry.FieldsV1.GetRawString(), `"f:replicas"`) {
 			return true
@@ -213,6 +209,9 @@ func (a assessment) notes() []plan.Note {
 		return []plan.Note{{Subject: subject, Reason: v1beta1.ReasonDeleting, Message: "Kubernetes removes everything that the installation owns."}}
 	}
 	var notes []plan.Note
+	if a.Paused {
+		notes = append(notes, plan.Note{Subject: subject, Reason: v1beta1.ReasonPaused, Message: a.pausedMessage()})
+	}
 	for _, problem := range a.Problems {
 		notes = append(notes, plan.Note{Subject: problem.Path, Reason: problem.Reason, Message: problem.Message})
 	}
@@ -227,25 +226,4 @@ func (a assessment) notes() []plan.Note {
 
 func notOwned(c inventory.Conflict) string {
 	return fmt.Sprintf("%s exists and is not controlled by this installation, so it is left alone; rename or remove it, or rename the installation.", c.Ref)
-}
-
-// note says where an upgrade stands; ok is false when there is none.
-func (u upgrade) note(subject string) (note plan.Note, ok bool) {
-	note = plan.Note{Subject: subject, Reason: v1beta1.ReasonUpdateJobRunning}
-	switch {
-	case !u.Needed:
-		return note, false
-	case u.Failed():
-		note.Reason = v1beta1.ReasonUpdateJobFailed
-		note.Message = fmt.Sprintf("Job %s, which migrates the database for %s, failed (%s); %s keeps serving. Read the logs of its pods; then delete the Job to try again, or set the version back.",
-			u.Live.Name, u.To, failure(u.Live), u.From)
-	case u.Done():
-		note.Reason = v1beta1.ReasonUpdateJobSucceeded
-		note.Message = fmt.Sprintf("Job %s migrated the database; %s replaces %s.", u.Live.Name, u.To, u.From)
-	case len(u.Stale) > 0:
-		note.Message = fmt.Sprintf("Job %s of another upgrade has to end before the database is migrated for %s; %s keeps serving.", u.Stale[0].Name, u.To, u.From)
-	default:
-		note.Message = fmt.Sprintf("Job %s migrates the database for %s; %s keeps serving until it has succeeded.", u.Job.GetName(), u.To, u.From)
-	}
-	return note, true
 }

@@ -30,7 +30,7 @@ func deployment(mm *v1beta1.Mattermost, secrets map[string]Secret, options Rende
 		return nil, err
 	}
 	template := corev1ac.PodTemplateSpec().WithLabels(podLabels(mm)).WithSpec(pods)
-	if annotations := podAnnotations(mm); len(annotations) > 0 {
+	if annotations := podAnnotations(mm, options); len(annotations) > 0 {
 		template.WithAnnotations(annotations)
 	}
 	spec := appsv1ac.DeploymentSpec().

@@ -40,7 +40,7 @@ func jobServerSelector(mm *v1beta1.Mattermost) map[string]string {
 
 // jobServer runs the jobs: the pods' main container with another command,
 // without what serves requests, and without sidecars.
-func jobServer(mm *v1beta1.Mattermost, secrets map[string]Secret) (*appsv1ac.DeploymentApplyConfiguration, error) {
+func jobServer(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) (*appsv1ac.DeploymentApplyConfiguration, error) {
 	c := container(mm, secrets)
 	c.Name, c.Command = jobServerContainer, []string{"mattermost", "jobserver"}
 	c.Ports, c.LivenessProbe, c.ReadinessProbe = nil, nil, nil
@@ -49,7 +49,7 @@ func jobServer(mm *v1beta1.Mattermost, secrets map[string]Secret) (*appsv1ac.Dep
 		return nil, err
 	}
 	template := corev1ac.PodTemplateSpec().WithLabels(jobServerSelector(mm)).WithSpec(pods)
-	if annotations := podAnnotations(mm); len(annotations) > 0 {
+	if annotations := podAnnotations(mm, options); len(annotations) > 0 {
 		template.WithAnnotations(annotations)
 	}
 	return appsv1ac.Deployment(JobServerName(mm.Name), mm.Namespace).

@@ -71,7 +71,7 @@ func anyMattermost(t *rapid.T) *v1beta1.Mattermost {
 		mm.Spec.Database, mm.Spec.FileStore = v1beta1.Database{}, v1beta1.FileStore{}
 	case 1:
 		mm.Spec.Database = v1beta1.Database{OperatorManaged: &v1beta1.OperatorManagedDatabase{Type: rapid.SampledFrom([]string{"mysql", "postgres", "odd"}).Draw(t, "type")}}
-		mm.Annotations = map[string]string{DataPolicyAnnotation: rapid.SampledFrom([]string{"Retain", "Delete", "odd"}).Draw(t, "data policy")}
+		mm.Annotations = map[string]string{v1beta1.DataPolicyAnnotation: rapid.SampledFrom([]string{"Retain", "Delete", "odd"}).Draw(t, "data policy")}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "patched") == 0 {
 		mm.Spec.ResourcePatch = &v1beta1.ResourcePatch{Deployment: &v1beta1.Patch{Patch: rapid.SampledFrom([]string{
@@ -208,7 +208,8 @@ func copyOf(s Snapshot) Snapshot {
 	c.Mattermost = s.Mattermost.DeepCopy()
 	c.Secrets = map[string]Secret{}
 	for name, secret := range s.Secrets {
-		c.Secrets[name] = Secret{Keys: slices.Clone(secret.Keys), Empty: slices.Clone(secret.Empty), DatabaseScheme: secret.DatabaseScheme, CheckScheme: secret.CheckScheme, CheckHost: secret.CheckHost}
+		secret.Keys, secret.Empty = slices.Clone(secret.Keys), slices.Clone(secret.Empty)
+		c.Secrets[name] = secret
 	}
 	c.Live = slices.Clone(s.Live)
 	if s.Deployment != nil {

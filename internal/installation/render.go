@@ -20,6 +20,8 @@ type RenderOptions struct {
 	// Claim is the installation's claim, if it exists: what cannot be changed of
 	// it, and is not asked for, stays.
 	Claim *corev1.PersistentVolumeClaim
+	// Credentials is what the pods say of theirs; empty for nothing.
+	Credentials string
 }
 
 // Rendering is what an installation consists of.
@@ -81,7 +83,7 @@ func (r *Rendering) addDeployments(mm *v1beta1.Mattermost, secrets map[string]Se
 	if patchErr, err = r.add(d, deploymentPatch(mm), patchDeployment); err != nil || !dedicatedJobServer(mm) {
 		return patchErr, err
 	}
-	if d, err = jobServer(mm, secrets); err != nil {
+	if d, err = jobServer(mm, secrets, options); err != nil {
 		return patchErr, err
 	}
 	jobServerErr, err := r.add(d, deploymentPatch(mm), patchDeployment)

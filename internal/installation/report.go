@@ -29,13 +29,16 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	h := assessHealth(s, a.Mattermost, a.Request.Wanted, outcome.Applied)
 	mm := s.Mattermost.DeepCopy()
 	status := &mm.Status
-	status.ObservedGeneration = generation(s, outcome)
+	status.ObservedGeneration = generation(s, a, outcome)
 	status.Inventory = items(inventory.Next(a.Request, outcome))
 	status.Replicas, status.UpdatedReplicas = h.Replicas, h.Updated
 	if len(a.Problems) == 0 && !a.Deleting {
 		status.Endpoint, status.ResourcePatch = h.Endpoint, a.Patches
 	}
 	summary := summarise(a, h, outcome)
+	if summary.state != v1beta1.Reconciling {
+		status.Credentials = firstCredentials(s, a)
+	}
 	status.State = summary.state
 	status.Error = summary.hardError
 	if summary.state != v1beta1.Reconciling && h.Updated > 0 || summary.state == v1beta1.Stable {
@@ -43,6 +46,7 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	}
 	c := conditions{list: &status.Conditions, generation: status.ObservedGeneration, now: now}
 	c.summary(summary)
+	c.paused(a)
 	if !a.Deleting {
 		c.set(databaseCondition(s, a))
 		c.set(fileStoreCondition(s, a))
@@ -89,9 +93,13 @@ func Unknown(stored *v1beta1.Mattermost, err error, now time.Time) *v1beta1.Matt
 	return mm
 }
 
-// generation is the one that this pass acted on. Writing defaults back makes
+// generation is the one that this pass acted on: none while an installation is
+// paused. Writing defaults back makes
 // the next one, and it is guarded by the resource version, so it is known.
-func generation(s Snapshot, outcome plan.Outcome) int64 {
+func generation(s Snapshot, a assessment, outcome plan.Outcome) int64 {
+	if a.Paused && len(a.Steps) > 0 {
+		return s.Mattermost.Status.ObservedGeneration
+	}
 	for _, step := range outcome.Done {
 		if _, ok := step.Action.(WriteBack); ok {
 			return s.Mattermost.Generation + 1
@@ -157,6 +165,8 @@ func hindrance(a assessment, outcome plan.Outcome) (s summary, hindered bool) {
 		return summary{state: v1beta1.Reconciling, reason: reason, message: message, hardError: message, needsPerson: needsPerson}, true
 	}
 	switch {
+	case a.Paused && len(a.Steps) > 0 && !a.Deleting:
+		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonPaused, message: plan.Bounded(a.pausedMessage(), messageLimit), needsPerson: true}, true
 	case a.Deleting:
 		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonDeleting, message: "The installation is being deleted; Kubernetes removes everything that it owns."}, true
 	case len(a.Problems) > 0:
@@ -395,6 +405,15 @@ func (c conditions) summary(s summary) {
 		return
 	}
 	c.set(metav1.Condition{Type: hinder, Status: metav1.ConditionTrue, Reason: s.reason, Message: s.message})
+}
+
+// paused is there only while it holds.
+func (c conditions) paused(a assessment) {
+	if !a.Paused || a.Deleting {
+		meta.RemoveStatusCondition(c.list, v1beta1.ConditionPaused)
+		return
+	}
+	c.set(metav1.Condition{Type: v1beta1.ConditionPaused, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonPaused, Message: plan.Bounded(a.pausedMessage(), messageLimit)})
 }
 
 // upgrade reports on the update Job. The last word on an upgrade that is over

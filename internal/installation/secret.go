@@ -1,7 +1,11 @@
 package installation
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -22,10 +26,13 @@ const (
 	keyAccess     = "accesskey"
 	keySecret     = "secretkey"
 	keyLicence    = "license"
+	// Of the Secret that CloudNativePG makes.
+	keyURI              = "uri"
+	keyUsername         = "username"
+	keyPostgresPassword = "password"
 )
 
-// Secret is what is known of a Secret: which keys it has, and nothing from which
-// a value could be told.
+// Secret is what is known of a Secret: which keys it has, a digest, and no value.
 type Secret struct {
 	// Keys that we know, in order.
 	Keys []string `json:"keys,omitempty"`
@@ -37,6 +44,9 @@ type Secret struct {
 	// and whether it names a host. The scheme is empty if it is no URL.
 	CheckScheme string `json:"checkScheme,omitempty"`
 	CheckHost   bool   `json:"checkHost,omitempty"`
+	// Digest changes when a value changes that pods get as a credential. It is keyed
+	// by the Secret, so that equal values in two of them do not show.
+	Digest string `json:"digest,omitempty"`
 	// Database is the name of the database in the Secret of a managed MySQL.
 	Database string `json:"database,omitempty"`
 }
@@ -78,17 +88,30 @@ func FactsOf(redacted *corev1.Secret) Secret {
 	return s
 }
 
+// knownKeys are the keys that installations read.
+var knownKeys = []string{
+	keyConnection, keyDatasource, keyReplicas, keyCheckURL, keyAccess, keySecret, keyLicence,
+	keyRootPassword, keyUser, keyPassword, keyDatabase, keyURI, keyUsername, keyPostgresPassword,
+}
+
 func facts(secret *corev1.Secret) Secret {
 	var s Secret
-	for _, key := range []string{keyConnection, keyDatasource, keyReplicas, keyCheckURL, keyAccess, keySecret, keyLicence, keyRootPassword, keyUser, keyPassword, keyDatabase} {
+	hash := hmac.New(sha256.New, []byte(secret.UID))
+	for _, key := range knownKeys {
 		value, ok := secret.Data[key]
 		if !ok {
 			continue
+		}
+		if key != keyCheckURL {
+			fmt.Fprintf(hash, "%s\x00%d\x00%s", key, len(value), value)
 		}
 		s.Keys = append(s.Keys, key)
 		if len(value) == 0 {
 			s.Empty = append(s.Empty, key)
 		}
+	}
+	if len(s.Keys) > 0 {
+		s.Digest = hex.EncodeToString(hash.Sum(nil)[:8])
 	}
 	if database := string(secret.Data[keyDatabase]); s.Has(keyRootPassword) && s.Has(keyUser) && s.Has(keyPassword) && databaseName.MatchString(database) {
 		s.Database = database
@@ -135,6 +158,9 @@ func References(mm *v1beta1.Mattermost) []string {
 	}
 	for _, g := range generated(mm) {
 		names = append(names, g.Name)
+	}
+	if managedDatabase(mm) == databasePostgres {
+		names = append(names, postgresSecret(mm.Name))
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

@@ -61,6 +61,8 @@ type Snapshot struct {
 	// IngressClass is the class that an AWS load balancer needs and the spec does
 	// not name; nil when there is none.
 	IngressClass *networkingv1.IngressClass
+	// PreUpgrade is the CronJob that the spec names; nil when there is none.
+	PreUpgrade *batchv1.CronJob
 	// ReplicaSets are those of the Deployment.
 	ReplicaSets []appsv1.ReplicaSet
 	// Jobs are those that the installation controls.
@@ -76,8 +78,8 @@ func Names(mm *v1beta1.Mattermost) []plan.Ref {
 	for _, kind := range []schema.GroupKind{serviceKind, serviceAccountKind, roleKind, roleBindingKind, ingressKind, deploymentKind, claimKind} {
 		names = append(names, plan.RefOf(kind, mm.Namespace, mm.Name))
 	}
-	for _, g := range generated(mm) {
-		names = append(names, plan.RefOf(secretKind, mm.Namespace, g.Name))
+	for _, name := range ownSecrets(mm) {
+		names = append(names, plan.RefOf(secretKind, mm.Namespace, name))
 	}
 	return append(names, plan.RefOf(deploymentKind, mm.Namespace, JobServerName(mm.Name)))
 }

@@ -170,13 +170,16 @@ func ingressAnnotations(mm *v1beta1.Mattermost) map[string]string {
 
 // podAnnotations returns those of the pods. What scrapes a licensed server's
 // metrics goes before the user's.
-func podAnnotations(mm *v1beta1.Mattermost) map[string]string {
+func podAnnotations(mm *v1beta1.Mattermost, options RenderOptions) map[string]string {
 	all := map[string]string{}
 	if mm.Spec.PodTemplate != nil {
 		maps.Copy(all, mm.Spec.PodTemplate.ExtraAnnotations)
 	}
 	if mm.Spec.LicenseSecret != "" {
 		maps.Copy(all, map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": "8067"})
+	}
+	if options.Credentials != "" {
+		all[credentialsAnnotation] = options.Credentials
 	}
 	return all
 }

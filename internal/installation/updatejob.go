@@ -22,6 +22,8 @@ const (
 	// updateJobLabel is the value of the app label of a Job's pods, so that no
 	// Service selects them.
 	updateJobLabel = "mattermost-update-check"
+	// preUpgradeLabel is that of a Job that runs before.
+	preUpgradeLabel = "mattermost-pre-upgrade"
 	// updateJobRetries is how often the pod of a Job is tried again.
 	updateJobRetries = 10
 	// updateJobDeadline bounds a migration, in seconds. The largest known ones
@@ -57,7 +59,7 @@ func UpdateJob(mm *v1beta1.Mattermost, deployment *unstructured.Unstructured) (*
 	if u := mm.Spec.UpdateJob; u != nil && len(u.ExtraAnnotations) > 0 {
 		template.WithAnnotations(u.ExtraAnnotations)
 	}
-	name, err := updateJobName(mm, template)
+	name, err := upgradeJobName(mm, "-update-", template)
 	if err != nil {
 		return nil, err
 	}
@@ -77,14 +79,15 @@ func updateJobLabels(mm *v1beta1.Mattermost) map[string]string {
 	return all
 }
 
-func updateJobName(mm *v1beta1.Mattermost, template *corev1ac.PodTemplateSpecApplyConfiguration) (string, error) {
-	content, err := json.Marshal(template)
+// upgradeJobName holds a digest of what the Job does.
+func upgradeJobName(mm *v1beta1.Mattermost, infix string, does any) (string, error) {
+	content, err := json.Marshal(does)
 	if err != nil {
-		return "", fmt.Errorf("render update Job: %w", err)
+		return "", fmt.Errorf("render Job: %w", err)
 	}
 	// The installation's name counts too, because a long one is cut off.
 	sum := sha256.Sum256(append([]byte(mm.Name+"\x00"), content...))
-	suffix := "-update-" + hex.EncodeToString(sum[:5])
+	suffix := infix + hex.EncodeToString(sum[:5])
 	name := mm.Name
 	if len(name) > maxJobName-len(suffix) {
 		name = strings.TrimRight(name[:maxJobName-len(suffix)], "-.")
@@ -92,7 +95,36 @@ func updateJobName(mm *v1beta1.Mattermost, template *corev1ac.PodTemplateSpecApp
 	return name + suffix, nil
 }
 
-// isUpdateJob tells our Jobs from others that the installation controls.
-func isUpdateJob(mm *v1beta1.Mattermost, job *batchv1.Job) bool {
-	return job.Labels[appLabel] == updateJobLabel && job.Labels[installationLabel] == mm.Name
+// PreUpgrade names the CronJob of which a Job has to succeed before an upgrade;
+// empty for none.
+func PreUpgrade(mm *v1beta1.Mattermost) string {
+	if mm.Spec.UpdateJob == nil || mm.Spec.UpdateJob.PreUpgrade == nil {
+		return ""
+	}
+	return mm.Spec.UpdateJob.PreUpgrade.CronJob
+}
+
+// preUpgradeJob is made of the CronJob's template, once for each image.
+func preUpgradeJob(mm *v1beta1.Mattermost, from *batchv1.CronJob, image string) (*unstructured.Unstructured, error) {
+	spec := batchv1ac.JobSpec()
+	if err := recast(from.Spec.JobTemplate.Spec, spec); err != nil {
+		return nil, fmt.Errorf("render pre-upgrade Job: %w", err)
+	}
+	name, err := upgradeJobName(mm, "-pre-upgrade-", []any{image, spec})
+	if err != nil {
+		return nil, err
+	}
+	all := maps.Clone(from.Spec.JobTemplate.Labels)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, map[string]string{appLabel: preUpgradeLabel, installationLabel: mm.Name})
+	job := batchv1ac.Job(name, mm.Namespace).WithLabels(all).WithAnnotations(from.Spec.JobTemplate.Annotations).WithOwnerReferences(owner(mm)).WithSpec(spec)
+	return toUnstructured(job)
+}
+
+// isUpgradeJob tells our Jobs from others that the installation controls.
+func isUpgradeJob(mm *v1beta1.Mattermost, job *batchv1.Job) bool {
+	app := job.Labels[appLabel]
+	return (app == updateJobLabel || app == preUpgradeLabel) && job.Labels[installationLabel] == mm.Name
 }

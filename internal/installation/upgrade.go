@@ -14,28 +14,52 @@ import (
 	"windlass.dev/internal/kit/plan"
 )
 
-// upgrade is where an installation stands between two images. The database is
-// migrated by a Job of the new image while the old pods serve; only when it has
-// completed do the pods follow.
+// upgrade is where an installation stands between two images. What has to be done
+// before, such as a backup, and then the migration of the database by a Job of the
+// new image, run while the old pods serve; only when both have succeeded do the
+// pods follow.
 type upgrade struct {
 	// Needed says that the live pods run another image than the wanted one, and
-	// that a Job is to migrate the database in between.
+	// that a Job has to succeed in between.
 	Needed bool
 	// From and To are the images.
 	From, To string
-	// Job is the Job that this upgrade needs, and Live is it, if it exists.
-	Job  *unstructured.Unstructured
-	Live *batchv1.Job
+	// Jobs have to succeed, one after the other.
+	Jobs []upgradeJob
+	// Missing names the CronJob that the first of them is made of, if there is none.
+	Missing string
 	// Stale are Jobs of upgrades that are no longer wanted; they end before a
 	// new one may start, because two migrations must not run side by side.
 	Stale []batchv1.Job
 }
 
-// Done says that the pods may follow.
-func (u upgrade) Done() bool { return !u.Needed || u.Live != nil && jobIs(u.Live, batchv1.JobComplete) }
+// upgradeJob is a Job that an upgrade needs, and it itself, if it exists.
+type upgradeJob struct {
+	// Intent is what is applied.
+	Intent *unstructured.Unstructured
+	Live   *batchv1.Job
+	// Task says what it does, for people.
+	Task                       string
+	Running, Failed, Succeeded string
+}
 
-// Failed says that the Job has given up.
-func (u upgrade) Failed() bool { return u.Needed && u.Live != nil && jobIs(u.Live, batchv1.JobFailed) }
+func (j upgradeJob) done() bool   { return j.Live != nil && jobIs(j.Live, batchv1.JobComplete) }
+func (j upgradeJob) failed() bool { return j.Live != nil && jobIs(j.Live, batchv1.JobFailed) }
+
+// current is the first Job that has not succeeded, or the last one.
+func (u upgrade) current() upgradeJob {
+	i := slices.IndexFunc(u.Jobs, func(j upgradeJob) bool { return !j.done() })
+	if i < 0 {
+		return u.Jobs[len(u.Jobs)-1]
+	}
+	return u.Jobs[i]
+}
+
+// Done says that the pods may follow.
+func (u upgrade) Done() bool { return !u.Needed || u.Missing == "" && u.current().done() }
+
+// Failed says that a Job has given up, or cannot be made.
+func (u upgrade) Failed() bool { return u.Needed && (u.Missing != "" || u.current().failed()) }
 
 // assessUpgrade compares the live Deployment with the wanted one.
 func assessUpgrade(s Snapshot, mm *v1beta1.Mattermost, deployment *unstructured.Unstructured) (upgrade, error) {
@@ -43,25 +67,87 @@ func assessUpgrade(s Snapshot, mm *v1beta1.Mattermost, deployment *unstructured.
 	if s.Deployment != nil {
 		u.From = mainImage(s.Deployment)
 	}
-	if u.From != "" && u.From != u.To && !updateJobDisabled(mm) {
-		job, err := UpdateJob(mm, deployment)
-		if err != nil {
+	if u.From != "" && u.From != u.To {
+		if err := u.needs(s, mm, deployment); err != nil {
 			return u, err
 		}
-		u.Needed, u.Job = true, job
 	}
 	for i := range s.Jobs {
 		job := &s.Jobs[i]
-		switch {
-		case !isUpdateJob(mm, job):
-		case u.Needed && job.Name == u.Job.GetName() && job.DeletionTimestamp == nil:
-			u.Live = job
-		default:
+		if !isUpgradeJob(mm, job) {
+			continue
+		}
+		at := slices.IndexFunc(u.Jobs, func(j upgradeJob) bool { return j.Intent.GetName() == job.Name })
+		if at >= 0 && job.DeletionTimestamp == nil {
+			u.Jobs[at].Live = job
+		} else {
 			u.Stale = append(u.Stale, *job)
 		}
 	}
 	slices.SortFunc(u.Stale, func(a, b batchv1.Job) int { return cmp.Compare(a.Name, b.Name) })
 	return u, nil
+}
+
+// needs lists the Jobs of the upgrade.
+func (u *upgrade) needs(s Snapshot, mm *v1beta1.Mattermost, deployment *unstructured.Unstructured) error {
+	if name := PreUpgrade(mm); name != "" {
+		u.Needed = true
+		if s.PreUpgrade == nil {
+			u.Missing = name
+			return nil
+		}
+		job, err := preUpgradeJob(mm, s.PreUpgrade, u.To)
+		if err != nil {
+			return err
+		}
+		u.Jobs = append(u.Jobs, upgradeJob{
+			Intent: job, Task: "has to succeed before the upgrade to",
+			Running: v1beta1.ReasonPreUpgradeRunning, Failed: v1beta1.ReasonPreUpgradeFailed, Succeeded: v1beta1.ReasonUpdateJobSucceeded,
+		})
+	}
+	if !updateJobDisabled(mm) {
+		u.Needed = true
+		job, err := UpdateJob(mm, deployment)
+		if err != nil {
+			return err
+		}
+		u.Jobs = append(u.Jobs, upgradeJob{
+			Intent: job, Task: "migrates the database for",
+			Running: v1beta1.ReasonUpdateJobRunning, Failed: v1beta1.ReasonUpdateJobFailed, Succeeded: v1beta1.ReasonUpdateJobSucceeded,
+		})
+	}
+	return nil
+}
+
+// note says where an upgrade stands; ok is false when there is none.
+func (u upgrade) note(subject string) (note plan.Note, ok bool) {
+	note = plan.Note{Subject: subject}
+	if !u.Needed {
+		return note, false
+	}
+	if u.Missing != "" {
+		note.Reason = v1beta1.ReasonPreUpgradeNotFound
+		note.Message = fmt.Sprintf("There is no CronJob %q, of which a Job has to succeed before the upgrade to %s; %s keeps serving. Create it, or remove spec.updateJob.preUpgrade; the upgrade goes on by itself then.", u.Missing, u.To, u.From)
+		return note, true
+	}
+	job := u.current()
+	name := job.Intent.GetName()
+	switch {
+	case job.failed():
+		note.Reason = job.Failed
+		note.Message = fmt.Sprintf("Job %s, which %s %s, failed (%s); %s keeps serving. Read the logs of its pods; then delete the Job to try again, or set the version back.",
+			name, job.Task, u.To, failure(job.Live), u.From)
+	case job.done():
+		note.Reason = job.Succeeded
+		note.Message = fmt.Sprintf("Job %s, which %s %s, succeeded; %s replaces %s.", name, job.Task, u.To, u.To, u.From)
+	case len(u.Stale) > 0:
+		note.Reason = job.Running
+		note.Message = fmt.Sprintf("Job %s of another upgrade has to end before the one to %s begins; %s keeps serving.", u.Stale[0].Name, u.To, u.From)
+	default:
+		note.Reason = job.Running
+		note.Message = fmt.Sprintf("Job %s, which %s %s, is not done yet; %s keeps serving until it is.", name, job.Task, u.To, u.From)
+	}
+	return note, true
 }
 
 // steps are those that bring the upgrade forward.
@@ -77,8 +163,11 @@ func (u upgrade) steps() []plan.Step {
 			Why:    "belongs to an upgrade that is over or no longer wanted",
 		})
 	}
-	if u.Needed && u.Live == nil && len(u.Stale) == 0 {
-		steps = append(steps, plan.Step{Action: plan.Apply{Object: u.Job}, Why: fmt.Sprintf("the database has to be migrated before %s replaces %s", u.To, u.From)})
+	if !u.Needed || u.Missing != "" || len(u.Stale) > 0 {
+		return steps
+	}
+	if job := u.current(); job.Live == nil {
+		steps = append(steps, plan.Step{Action: plan.Apply{Object: job.Intent}, Why: fmt.Sprintf("it %s %s, which replaces %s", job.Task, u.To, u.From)})
 	}
 	return steps
 }

@@ -38,8 +38,8 @@ func Validate(mm *v1beta1.Mattermost) []Problem {
 	problems = append(problems, validateFileStore(mm)...)
 	problems = append(problems, validateRouting(mm)...)
 	problems = append(problems, validateRoute(mm)...)
-	if policy := mm.Annotations[DataPolicyAnnotation]; policy != "" && policy != dataRetain && policy != dataDelete {
-		invalid("metadata.annotations", "%s is %q: want %s or %s.", DataPolicyAnnotation, policy, dataRetain, dataDelete)
+	if policy := mm.Annotations[v1beta1.DataPolicyAnnotation]; policy != "" && policy != dataRetain && policy != dataDelete {
+		invalid("metadata.annotations", "%s is %q: want %s or %s.", v1beta1.DataPolicyAnnotation, policy, dataRetain, dataDelete)
 	}
 	if mm.Spec.Replicas != nil && *mm.Spec.Replicas < 0 {
 		invalid("spec.replicas", "The number is %d: want 0, which hibernates, or more.", *mm.Spec.Replicas)

@@ -139,6 +139,13 @@ func (w *Writer) do(ctx context.Context, action plan.Action, out *plan.Outcome, 
 		return err
 	case plan.Delete:
 		return w.Delete(ctx, action)
+	case plan.TakeOver:
+		return w.takeOver(ctx, action)
+	case plan.Disown:
+		return w.amend(ctx, action.Ref, action.UID, func(object *unstructured.Unstructured) error {
+			disown(object, action.Owner)
+			return nil
+		})
 	default:
 		return act(ctx, w, action)
 	}

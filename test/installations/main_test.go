@@ -219,6 +219,8 @@ func (w *windlass) note(r *http.Request, status int) {
 		verbs = []string{"watch"}
 	case r.Method == http.MethodGet && len(parts) == 1:
 		verbs = []string{"list"}
+	case r.Method == http.MethodGet:
+		verbs = []string{"get"}
 	case r.Method == http.MethodPatch && status == http.StatusCreated:
 		verbs = append(verbs, "create") // An apply that makes an object needs both.
 	}

@@ -17,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
-	"windlass.dev/internal/installation"
 	"windlass.dev/internal/manager"
 )
 
@@ -260,7 +259,7 @@ func TestLocalFileStore(t *testing.T) {
 
 	// The same name finds its files again, whatever size and modes it asks for not.
 	mm.Spec.FileStore.Local = &v1beta1.LocalFileStore{Enabled: true}
-	mm.Annotations = map[string]string{installation.DataPolicyAnnotation: "Delete"}
+	mm.Annotations = map[string]string{v1beta1.DataPolicyAnnotation: "Delete"}
 	if err := c.Create(t.Context(), mm.DeepCopy()); err != nil {
 		t.Fatal(err)
 	}

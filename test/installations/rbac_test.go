@@ -11,7 +11,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
-	"windlass.dev/internal/installation"
 	"windlass.dev/internal/manager"
 )
 
@@ -26,10 +25,16 @@ func TestEveryPermissionIsNeeded(t *testing.T) {
 	// With plain lists, which older API servers need.
 	w := &windlass{older: true}
 	w.start(t, confined(ns), grant(t, ns, role.Rules), manager.Hooks{})
+	if err := c.Create(t.Context(), backup(ns)); err != nil {
+		t.Fatal(err)
+	}
 	name := create(t, c, ns, unique(ns))
-	for _, change := range changes() {
+	for i, change := range changes() {
 		edit(t, c, name, change)
 		stable(t, c, name)
+		if i == 3 || i == 6 || i == 7 { // Each with other objects.
+			again(t, c, name)
+		}
 	}
 	eventually(t, func(context.Context) (string, error) {
 		if !w.used(permission{"events.k8s.io", "events", "create"}) {
@@ -84,7 +89,11 @@ func unique(namespace string) string { return "chat-" + namespace[len(namespace)
 func changes() []func(*v1beta1.Mattermost) {
 	return []func(*v1beta1.Mattermost){
 		func(*v1beta1.Mattermost) {},
-		func(mm *v1beta1.Mattermost) { mm.Spec.Version = "10.6.0"; mm.Spec.Ingress.Enabled = false },
+		func(mm *v1beta1.Mattermost) {
+			mm.Spec.Version = "10.6.0"
+			mm.Spec.UpdateJob = &v1beta1.UpdateJob{PreUpgrade: &v1beta1.PreUpgrade{CronJob: "backup"}}
+			mm.Spec.Ingress.Enabled = false
+		},
 		func(mm *v1beta1.Mattermost) { mm.Spec.Ingress.Enabled = true },
 		func(mm *v1beta1.Mattermost) {
 			mm.Spec.UseServiceLoadBalancer = true
@@ -94,14 +103,14 @@ func changes() []func(*v1beta1.Mattermost) {
 		func(mm *v1beta1.Mattermost) {
 			mm.Spec.JobServer.DedicatedJobServer = false
 			mm.Spec.FileStore.Local.StorageSize = "60Gi"
-			mm.Annotations = map[string]string{installation.DataPolicyAnnotation: "Delete"}
+			mm.Annotations = map[string]string{v1beta1.DataPolicyAnnotation: "Delete"}
 		},
 		func(mm *v1beta1.Mattermost) {
 			mm.Annotations = nil
 			mm.Spec.Database, mm.Spec.FileStore = v1beta1.Database{}, v1beta1.FileStore{}
 		},
 		func(mm *v1beta1.Mattermost) {
-			mm.Annotations = map[string]string{installation.DataPolicyAnnotation: "Delete"}
+			mm.Annotations = map[string]string{v1beta1.DataPolicyAnnotation: "Delete"}
 		},
 		func(mm *v1beta1.Mattermost) {
 			mm.Annotations = nil
@@ -110,7 +119,7 @@ func changes() []func(*v1beta1.Mattermost) {
 			mm.Spec.HTTPRoute = &v1beta1.HTTPRoute{Enabled: true, Host: "route.example.com", GatewayRef: &v1beta1.GatewayReference{Name: "public"}}
 		},
 		func(mm *v1beta1.Mattermost) {
-			mm.Annotations = map[string]string{installation.DataPolicyAnnotation: "Delete"}
+			mm.Annotations = map[string]string{v1beta1.DataPolicyAnnotation: "Delete"}
 			mm.Spec.HTTPRoute = nil
 			mm.Spec.AWSLoadBalancerController = &v1beta1.AWSLoadBalancerController{Enabled: true, Hosts: []v1beta1.IngressHost{{HostName: "alb.example.com"}}}
 		},
@@ -121,6 +130,9 @@ func refusedWithout(t *testing.T, rules []rbacv1.PolicyRule) {
 	t.Helper()
 	ns, c := namespace(t), admin(t)
 	w := start(t, ns, grant(t, ns, rules), manager.Hooks{})
+	if err := c.Create(t.Context(), backup(ns)); err != nil {
+		t.Fatal(err)
+	}
 	name := create(t, c, ns, unique(ns))
 	// A refusal may come at any of them.
 	for _, change := range changes() {

@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
-	"windlass.dev/internal/installation"
 	"windlass.dev/internal/manager"
 )
 
@@ -48,7 +47,7 @@ func managed(t testing.TB, c client.Client, namespace, name, policy string) type
 	mm := example(namespace, name)
 	mm.Spec.Database, mm.Spec.FileStore = v1beta1.Database{}, v1beta1.FileStore{}
 	if policy != "" {
-		mm.Annotations = map[string]string{installation.DataPolicyAnnotation: policy}
+		mm.Annotations = map[string]string{v1beta1.DataPolicyAnnotation: policy}
 	}
 	if err := c.Create(t.Context(), mm); err != nil {
 		t.Fatal(err)
@@ -105,7 +104,7 @@ func TestManagedStores(t *testing.T) {
 
 	// From now on the data goes with the installation.
 	edit(t, c, name, func(mm *v1beta1.Mattermost) {
-		mm.Annotations = map[string]string{installation.DataPolicyAnnotation: "Delete"}
+		mm.Annotations = map[string]string{v1beta1.DataPolicyAnnotation: "Delete"}
 	})
 	eventually(t, func(context.Context) (string, error) {
 		for _, secret := range []types.NamespacedName{sibling(name, "-mysql-root-password"), sibling(name, "-minio")} {
@@ -126,16 +125,56 @@ func TestManagedStores(t *testing.T) {
 	gone(t, c, sibling(name, "-mysql-root-password"), &corev1.Secret{})
 }
 
+// TestRetainAfterAll: what would have been deleted with the installation, and is
+// not used any more, is kept once the policy says so.
+func TestRetainAfterAll(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), admin(t)
+	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
+	name := managed(t, c, ns, "chat", "Delete")
+	owned := map[types.NamespacedName]*unstructured.Unstructured{
+		{Namespace: ns, Name: mysqlOfChat}: mysqlCluster(), sibling(name, "-minio"): minioInstance(),
+		sibling(name, "-mysql-root-password"): store(corev1.SchemeGroupVersion.WithKind("Secret")),
+	}
+	stable(t, c, name)
+	awaitOwners := func(want int) {
+		t.Helper()
+		eventually(t, func(context.Context) (string, error) {
+			for what, object := range owned {
+				if len(get(t, c, what, object).GetOwnerReferences()) != want {
+					return fmt.Sprintf("%s %s to have %d owners", object.GetKind(), what.Name, want), nil
+				}
+			}
+			return "", nil
+		})
+	}
+	awaitOwners(1)
+	secrets(t, c, ns)
+	external := example(ns, "chat").Spec
+	edit(t, c, name, func(mm *v1beta1.Mattermost) {
+		mm.Spec.Database, mm.Spec.FileStore = external.Database, external.FileStore
+	})
+	stable(t, c, name)
+	awaitOwners(1)
+	annotate(t, c, name, v1beta1.DataPolicyAnnotation, "")
+	awaitOwners(0)
+	remove(t, c, name)
+	awaitOwners(0)
+}
+
 // credentials returns all generated values, which are complete.
 func credentials(t testing.TB, c client.Client, name types.NamespacedName) string {
 	t.Helper()
 	all := ""
-	for suffix, lengths := range map[string]map[string]int{
-		"-mysql-root-password": {"ROOT_PASSWORD": 16, "PASSWORD": 16, "USER": len("mmuser"), "DATABASE": len("mattermost")},
-		"-minio":               {"accesskey": 16, "secretkey": 28},
+	for _, s := range []struct {
+		suffix  string
+		lengths map[string]int
+	}{
+		{"-mysql-root-password", map[string]int{"ROOT_PASSWORD": 16, "PASSWORD": 16, "USER": len("mmuser"), "DATABASE": len("mattermost")}},
+		{"-minio", map[string]int{"accesskey": 16, "secretkey": 28}},
 	} {
-		secret := get(t, c, sibling(name, suffix), &corev1.Secret{})
-		for key, length := range lengths {
+		secret := get(t, c, sibling(name, s.suffix), &corev1.Secret{})
+		for key, length := range s.lengths {
 			if len(secret.Data[key]) != length {
 				t.Errorf("%s of Secret %s has %d characters, want %d", key, secret.Name, len(secret.Data[key]), length)
 			}

@@ -9,6 +9,8 @@ const (
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is True when waiting alone will not help.
 	ConditionStalled = "Stalled"
+	// ConditionPaused is there while the installation is paused.
+	ConditionPaused = "Paused"
 	// ConditionDatabaseReady says whether the database is configured.
 	ConditionDatabaseReady = "DatabaseReady"
 	// ConditionFileStoreReady says whether the file store is configured.
@@ -71,6 +73,14 @@ const (
 	ReasonPatched = "Patched"
 	// ReasonPatchFailed: a patch cannot be applied, or changes what it may not.
 	ReasonPatchFailed = "PatchFailed"
+	// ReasonPaused: an annotation says that nothing shall be changed.
+	ReasonPaused = "Paused"
+	// ReasonPreUpgradeNotFound: the CronJob that has to run first does not exist.
+	ReasonPreUpgradeNotFound = "PreUpgradeNotFound"
+	// ReasonPreUpgradeRunning: what has to succeed before an upgrade is running.
+	ReasonPreUpgradeRunning = "PreUpgradeRunning"
+	// ReasonPreUpgradeFailed: it failed; the old version keeps serving.
+	ReasonPreUpgradeFailed = "PreUpgradeFailed"
 	// ReasonUpdateJobRunning: the database is being migrated for a new version.
 	ReasonUpdateJobRunning = "UpdateJobRunning"
 	// ReasonUpdateJobFailed: the migration failed; the old version keeps serving.

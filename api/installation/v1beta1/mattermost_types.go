@@ -456,6 +456,17 @@ type UpdateJob struct {
 	// ExtraAnnotations of the Job's pods.
 	// +optional
 	ExtraAnnotations map[string]string `json:"extraAnnotations,omitempty"`
+	// PreUpgrade runs before the database is migrated, and has to succeed.
+	// +optional
+	PreUpgrade *PreUpgrade `json:"preUpgrade,omitempty"`
+}
+
+// PreUpgrade is what has to succeed before an upgrade, such as a backup.
+type PreUpgrade struct {
+	// CronJob names a CronJob of the namespace, of whose template a Job is made for
+	// each upgrade. It may be suspended.
+	// +kubebuilder:validation:MinLength=1
+	CronJob string `json:"cronJob"`
 }
 
 // JobServer runs background jobs apart.
@@ -540,7 +551,12 @@ type MattermostStatus struct {
 	// ResourcePatch is what became of spec.resourcePatch.
 	// +optional
 	ResourcePatch *ResourcePatchStatus `json:"resourcePatch,omitempty"`
-	// Conditions are Ready, Reconciling or Stalled, DatabaseReady,
+	// Credentials is a digest of the Secrets with which the pods first ran. While
+	// the Secrets have another one, the pods carry it, so that they are replaced
+	// when it changes.
+	// +optional
+	Credentials string `json:"credentials,omitempty"`
+	// Conditions are Ready, Reconciling or Stalled, Paused, DatabaseReady,
 	// FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
 	// +listType=map
 	// +listMapKey=type

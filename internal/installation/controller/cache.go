@@ -24,6 +24,7 @@ var (
 		GroupVersionKind: v1beta1.GroupVersion.WithKind("Mattermost"),
 		New:              func() client.Object { return &v1beta1.Mattermost{} },
 		NewList:          func() client.ObjectList { return &v1beta1.MattermostList{} },
+		Named:            true, // It owns, and is not owned.
 	}
 	deployments = kit.Kind{
 		GroupVersionKind: appsv1.SchemeGroupVersion.WithKind("Deployment"),
@@ -51,6 +52,11 @@ var (
 		New:              func() client.Object { return &networkingv1.IngressClass{} },
 		Named:            true,
 	}
+	cronJobs = kit.Kind{
+		GroupVersionKind: batchv1.SchemeGroupVersion.WithKind("CronJob"),
+		New:              func() client.Object { return &batchv1.CronJob{} },
+		Named:            true,
+	}
 	jobs = kit.Kind{
 		GroupVersionKind: batchv1.SchemeGroupVersion.WithKind("Job"),
 		New:              func() client.Object { return &batchv1.Job{} },
@@ -61,6 +67,7 @@ var (
 // written are the kinds that the controller writes. Of those that it does not
 // look into, the cache holds the metadata only.
 var written = append(kit.Kinds{
+	mattermosts,
 	services,
 	claims,
 	kit.Metadata(corev1.SchemeGroupVersion.WithKind("ServiceAccount")),
@@ -123,6 +130,10 @@ func StripMetadata(item any) (any, error) {
 	_, generated := item.(*corev1.Secret) // Those that we made are not applied, but updated.
 	var ours []metav1.ManagedFieldsEntry
 	for _, entry := range object.GetManagedFields() {
+		if entry.Manager == installation.Former && entry.Operation == metav1.ManagedFieldsOperationUpdate {
+			// That there are some is all that is asked.
+			ours = append(ours, metav1.ManagedFieldsEntry{Manager: entry.Manager, Operation: entry.Operation, Subresource: entry.Subresource})
+		}
 		if entry.Manager == installation.Manager && (generated || entry.Operation == metav1.ManagedFieldsOperationApply) && entry.Subresource == "" {
 			entry.Time = nil
 			ours = append(ours, entry)
@@ -199,6 +210,8 @@ const (
 	secretIndex = "windlass.dev/secret"
 	// claimIndex finds the installations that mount a claim, by its name.
 	claimIndex = "windlass.dev/claim"
+	// preUpgradeIndex finds the installations that name a CronJob, by its name.
+	preUpgradeIndex = "windlass.dev/pre-upgrade"
 	// targetIndex finds the autoscalers of a Deployment, by its name.
 	targetIndex = "windlass.dev/scale-target"
 )
@@ -217,6 +230,17 @@ func byClaim(object client.Object) []string {
 		return nil
 	}
 	if name := installation.ClaimName(mm); name != "" {
+		return []string{name}
+	}
+	return nil
+}
+
+func byPreUpgrade(object client.Object) []string {
+	mm, ok := object.(*v1beta1.Mattermost)
+	if !ok {
+		return nil
+	}
+	if name := installation.PreUpgrade(mm); name != "" {
 		return []string{name}
 	}
 	return nil

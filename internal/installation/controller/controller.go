@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -38,7 +39,7 @@ type Options struct {
 // it watches, so the cache fills before the controller runs.
 func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable, error) {
 	f := &feature{cache: host.Reader, optional: kit.Optional{
-		Mapper: host.Mapper, Cache: host.Cache, Clock: host.Clock, Handler: kit.Enqueue(kit.Settle, companionsName),
+		Mapper: host.Mapper, Cache: host.Cache, Clock: host.Clock, Handler: kit.Enqueue(kit.Settle, companionsNames(host.Reader)),
 	}}
 	engine := &kit.Engine[*v1beta1.Mattermost, installation.Snapshot]{
 		Feature:  f,
@@ -79,6 +80,7 @@ func addIndexes(ctx context.Context, host kit.Host) error {
 	problems := []error{
 		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, secretIndex, bySecret),
 		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, claimIndex, byClaim),
+		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, preUpgradeIndex, byPreUpgrade),
 		host.Cache.IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, targetIndex, byTarget),
 		host.Cache.IndexField(ctx, &appsv1.ReplicaSet{}, kit.OwnerIndex, kit.IndexByOwner),
 	}
@@ -120,12 +122,19 @@ func ownersName(_ context.Context, object client.Object) []types.NamespacedName 
 	return []types.NamespacedName{{Namespace: object.GetNamespace(), Name: owner.Name}}
 }
 
-// companionsName wakes the installation that a companion is for.
-func companionsName(_ context.Context, object client.Object) []types.NamespacedName {
-	if name := installation.CompanionOf(object); name != "" {
-		return []types.NamespacedName{{Namespace: object.GetNamespace(), Name: name}}
+// companionsNames wakes the installation that a companion is for, and those that
+// name a CronJob.
+func companionsNames(cache client.Reader) func(context.Context, client.Object) []types.NamespacedName {
+	named := referring(cache, preUpgradeIndex)
+	return func(ctx context.Context, object client.Object) []types.NamespacedName {
+		if _, ok := object.(*batchv1.CronJob); ok {
+			return named(ctx, object)
+		}
+		if name := installation.CompanionOf(object); name != "" {
+			return []types.NamespacedName{{Namespace: object.GetNamespace(), Name: name}}
+		}
+		return nil
 	}
-	return nil
 }
 
 func targetsName(_ context.Context, object client.Object) []types.NamespacedName {

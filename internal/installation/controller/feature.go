@@ -115,6 +115,9 @@ func observe(ctx context.Context, reader client.Reader, served served, mm *v1bet
 	if err := observeCompanions(ctx, reader, served, &s); err != nil {
 		return s, err
 	}
+	if err := observePreUpgrade(ctx, reader, served, &s); err != nil {
+		return s, err
+	}
 	for ref := range s.Companions {
 		names = append(names, ref)
 	}
@@ -164,22 +167,40 @@ func observeCompanions(ctx context.Context, reader client.Reader, served served,
 			return fmt.Errorf("get %s: %w", c.Ref, err)
 		}
 	}
-	name := installation.NeedsIngressClass(s.Mattermost)
-	if name == "" {
-		return nil
-	}
-	if _, err := served(ctx, ingressClasses); err != nil {
-		return err
-	}
 	var class networkingv1.IngressClass
-	err := reader.Get(ctx, types.NamespacedName{Name: name}, &class)
-	if err == nil {
+	found, err := observeRare(ctx, reader, served, ingressClasses, types.NamespacedName{Name: installation.NeedsIngressClass(s.Mattermost)}, &class)
+	if found {
 		s.IngressClass = &class
 	}
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("get IngressClass/%s: %w", name, err)
+	return err
+}
+
+// observePreUpgrade reads the CronJob that the spec names.
+func observePreUpgrade(ctx context.Context, reader client.Reader, served served, s *installation.Snapshot) error {
+	ctx, cancel := context.WithTimeout(ctx, companionTimeout)
+	defer cancel()
+	var template batchv1.CronJob
+	found, err := observeRare(ctx, reader, served, cronJobs, types.NamespacedName{Namespace: s.Mattermost.Namespace, Name: installation.PreUpgrade(s.Mattermost)}, &template)
+	if found {
+		s.PreUpgrade = &template
 	}
-	return nil
+	return err
+}
+
+// observeRare reads an object of a kind that few installations need, and that is
+// watched from when the first one does. No name means that it is not needed.
+func observeRare(ctx context.Context, reader client.Reader, served served, kind kit.Kind, name types.NamespacedName, object client.Object) (found bool, err error) {
+	if name.Name == "" {
+		return false, nil
+	}
+	if _, err := served(ctx, kind); err != nil {
+		return false, err
+	}
+	err = reader.Get(ctx, name, object)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get %s/%s: %w", kind.Kind, name.Name, err)
+	}
+	return err == nil, nil
 }
 
 // observeService takes the Service of the installation's name, if the

@@ -71,6 +71,8 @@ func index(name string, object client.Object) []string {
 		return bySecret(object)
 	case claimIndex:
 		return byClaim(object)
+	case preUpgradeIndex:
+		return byPreUpgrade(object)
 	case targetIndex:
 		return byTarget(object)
 	default:

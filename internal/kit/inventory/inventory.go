@@ -190,8 +190,15 @@ func canonical(fields []byte) []byte {
 func Next(r Request, outcome plan.Outcome) Digests {
 	next := Digests{}
 	exists := map[plan.Ref]bool{}
+	wanted := map[plan.Ref]bool{}
+	for _, object := range r.Wanted {
+		wanted[plan.RefTo(object)] = true
+	}
 	for _, l := range r.Live {
-		exists[l.Ref] = r.has(l)
+		// What is retained without an owner is nobody's once it is not wanted.
+		// Without wishes, because they could not be told, all stays as it was.
+		givenUp := r.Wanted != nil && l.Controller == "" && !wanted[l.Ref] && !r.Keep[l.Ref]
+		exists[l.Ref] = r.has(l) && !givenUp
 	}
 	for ref, digest := range r.Recorded {
 		if exists[ref] {

@@ -253,3 +253,20 @@ func TestDigestKnowsNoOrder(t *testing.T) {
 		t.Error("other fields have the same digest")
 	}
 }
+
+func TestNextOfRetained(t *testing.T) {
+	t.Parallel()
+	live := Live{Ref: ref("data"), UID: "uid-1"}
+	request := Request{Owner: owner, Manager: manager, Live: []Live{live}, Recorded: Digests{ref("data"): "x"}, Retained: map[plan.Ref]bool{ref("data"): true}}
+	if next := Next(request, plan.Outcome{}); next[ref("data")] != "x" {
+		t.Error("forgotten, although nothing is known of what is wanted")
+	}
+	request.Wanted = []*unstructured.Unstructured{service("data", "x")}
+	if next := Next(request, plan.Outcome{}); next[ref("data")] != "x" {
+		t.Error("forgotten, although it is wanted")
+	}
+	request.Wanted = []*unstructured.Unstructured{service("other", "x")}
+	if next := Next(request, plan.Outcome{}); next[ref("data")] != "" {
+		t.Error("still recorded, although it is nobody's now")
+	}
+}

@@ -102,6 +102,47 @@ type Delete struct {
 
 func (d Delete) String() string { return "delete " + d.Ref.String() }
 
+// TakeOver makes the controller the owner of what another client set by updates,
+// so that what is no longer applied is removed, as if the controller had applied
+// it all along. It changes no value but what Annotations and Disown name.
+type TakeOver struct {
+	Ref Ref
+	UID types.UID
+	// From is the other client's field manager.
+	From string
+	// Subresource whose fields are taken over; empty for the object itself.
+	Subresource string
+	// How the fields are held from then on.
+	How Tenure
+	// Annotations are removed.
+	Annotations []string
+	// Disown is an owner that is removed; empty for none.
+	Disown types.UID
+}
+
+// Tenure is how fields are held.
+type Tenure string
+
+const (
+	// Applied fields are removed when they are no longer applied.
+	Applied Tenure = "applied"
+	// Updated fields stay until they are changed.
+	Updated Tenure = "updated"
+	// Unowned fields stay, and belong to nobody.
+	Unowned Tenure = "unowned"
+)
+
+func (t TakeOver) String() string { return "take over " + t.Ref.String() + " from " + t.From }
+
+// Disown removes an owner from an object, so that it is no longer deleted with it.
+type Disown struct {
+	Ref   Ref
+	UID   types.UID
+	Owner types.UID
+}
+
+func (d Disown) String() string { return "disown " + d.Ref.String() }
+
 // Outcome is what became of a plan.
 type Outcome struct {
 	Done    []Step

@@ -66,6 +66,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &installationv1beta1.PodExtensionsApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("PodTemplate"):
 		return &installationv1beta1.PodTemplateApplyConfiguration{}
+	case v1beta1.SchemeGroupVersion.WithKind("PreUpgrade"):
+		return &installationv1beta1.PreUpgradeApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("Probes"):
 		return &installationv1beta1.ProbesApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("ResourcePatch"):

@@ -397,6 +397,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: credentials
+      type:
+        scalar: string
     - name: endpoint
       type:
         scalar: string
@@ -546,6 +549,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: securityContext
       type:
         namedType: io.k8s.api.core.v1.PodSecurityContext
+- name: dev.windlass.api.installation.v1beta1.PreUpgrade
+  map:
+    fields:
+    - name: cronJob
+      type:
+        scalar: string
 - name: dev.windlass.api.installation.v1beta1.Probes
   map:
     fields:
@@ -611,6 +620,9 @@ var schemaYAML = typed.YAMLObject(`types:
         map:
           elementType:
             scalar: string
+    - name: preUpgrade
+      type:
+        namedType: dev.windlass.api.installation.v1beta1.PreUpgrade
 - name: io.k8s.api.core.v1.AWSElasticBlockStoreVolumeSource
   map:
     fields:

@@ -30,7 +30,11 @@ type MattermostStatusApplyConfiguration struct {
 	Error *string `json:"error,omitempty"`
 	// ResourcePatch is what became of spec.resourcePatch.
 	ResourcePatch *ResourcePatchStatusApplyConfiguration `json:"resourcePatch,omitempty"`
-	// Conditions are Ready, Reconciling or Stalled, DatabaseReady,
+	// Credentials is a digest of the Secrets with which the pods first ran. While
+	// the Secrets have another one, the pods carry it, so that they are replaced
+	// when it changes.
+	Credentials *string `json:"credentials,omitempty"`
+	// Conditions are Ready, Reconciling or Stalled, Paused, DatabaseReady,
 	// FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// Inventory lists the objects that Windlass made for the installation.
@@ -112,6 +116,14 @@ func (b *MattermostStatusApplyConfiguration) WithError(value string) *Mattermost
 // If called multiple times, the ResourcePatch field is set to the value of the last call.
 func (b *MattermostStatusApplyConfiguration) WithResourcePatch(value *ResourcePatchStatusApplyConfiguration) *MattermostStatusApplyConfiguration {
 	b.ResourcePatch = value
+	return b
+}
+
+// WithCredentials sets the Credentials field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Credentials field is set to the value of the last call.
+func (b *MattermostStatusApplyConfiguration) WithCredentials(value string) *MattermostStatusApplyConfiguration {
+	b.Credentials = &value
 	return b
 }
 

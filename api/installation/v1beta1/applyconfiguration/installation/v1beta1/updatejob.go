@@ -13,6 +13,8 @@ type UpdateJobApplyConfiguration struct {
 	ExtraLabels map[string]string `json:"extraLabels,omitempty"`
 	// ExtraAnnotations of the Job's pods.
 	ExtraAnnotations map[string]string `json:"extraAnnotations,omitempty"`
+	// PreUpgrade runs before the database is migrated, and has to succeed.
+	PreUpgrade *PreUpgradeApplyConfiguration `json:"preUpgrade,omitempty"`
 }
 
 // UpdateJobApplyConfiguration constructs a declarative configuration of the UpdateJob type for use with
@@ -54,5 +56,13 @@ func (b *UpdateJobApplyConfiguration) WithExtraAnnotations(entries map[string]st
 	for k, v := range entries {
 		b.ExtraAnnotations[k] = v
 	}
+	return b
+}
+
+// WithPreUpgrade sets the PreUpgrade field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PreUpgrade field is set to the value of the last call.
+func (b *UpdateJobApplyConfiguration) WithPreUpgrade(value *PreUpgradeApplyConfiguration) *UpdateJobApplyConfiguration {
+	b.PreUpgrade = value
 	return b
 }

@@ -1,0 +1,19 @@
+package v1beta1
+
+// Annotations of a Mattermost that Windlass reads.
+const (
+	// WriteBackAnnotation set to "off" keeps defaults out of the stored spec, for
+	// those whose tools insist on the spec that they sent.
+	WriteBackAnnotation = "windlass.dev/write-back"
+	// DataPolicyAnnotation says what becomes of the data that Windlass had made for
+	// an installation when the resource is deleted: Retain, the default, or Delete.
+	DataPolicyAnnotation = "windlass.dev/data-policy"
+	// PausedAnnotation set to "true" has Windlass change nothing about an
+	// installation. It still reports.
+	PausedAnnotation = "windlass.dev/paused"
+	// ProtectedAnnotation set to "true" has the API server refuse to delete it.
+	ProtectedAnnotation = "windlass.dev/deletion-protection"
+	// RotationAnnotation set to "off" leaves the pods running when a Secret that
+	// they got their credentials from changes.
+	RotationAnnotation = "windlass.dev/roll-on-rotation"
+)
