@@ -68,12 +68,19 @@ $(LINT): | need-go
 	GOBIN=$(CURDIR)/$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
 .PHONY: generate
-generate: need-go ## Generate CRDs, RBAC, deep copies and the API reference
+generate: need-go ## Generate CRDs, RBAC, deep copies, the chart and the API reference
 	go generate ./...
 
 .PHONY: verify-generated
 verify-generated: generate ## Fail when generated files are not up to date
-	@git diff --exit-code -- api config docs || { echo "Generated files are out of date: run make generate and commit the result"; exit 1; }
+	@git diff --exit-code -- api charts config docs || { echo "Generated files are out of date: run make generate and commit the result"; exit 1; }
+
+.PHONY: image
+image: need-go ## Build the container image into dist/image (an OCI layout), without a container engine
+	for arch in amd64 arm64; do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -ldflags "-s -w -X windlass.dev/internal/cli.version=$(VERSION)" -o dist/windlass-$$arch ./cmd/windlass || exit 1; \
+	done
+	go -C tools/image run . -o $(CURDIR)/dist/image -version "$(VERSION)" linux/amd64=$(CURDIR)/dist/windlass-amd64 linux/arm64=$(CURDIR)/dist/windlass-arm64
 
 .PHONY: bench
 bench: build controlplane ## Measure a fleet of 200 installations against a bare client

@@ -4,7 +4,7 @@ package config
 
 import "embed"
 
-// FS holds crd/*.yaml and rbac/*.yaml.
+// FS holds crd/*.yaml and rbac/*.yaml, which are generated, and monitoring/*.yaml.
 //
-//go:embed crd rbac
+//go:embed crd rbac monitoring
 var FS embed.FS

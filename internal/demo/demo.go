@@ -17,9 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -68,6 +66,10 @@ func (d *Demo) Run(ctx context.Context) error {
 		{"Upgrade chat: the database first, then the pods", d.upgrade},
 		{"Damage sales: delete its Deployment, bend its Service", d.damage},
 		{"Send support to a version that does not exist, and back", d.badVersion},
+		{"Run two more, whose databases and files are made for them", d.otherStores},
+		{"Upgrade reports after a backup, which fails, and is put right", d.failedBackup},
+		{"Change the password of the database", d.rotate},
+		{"Take over an installation from the Mattermost Operator", d.takeOver},
 		{"Look at the whole fleet again, and count what it costs", d.steady},
 		{"Delete archive and everything that it owned", d.remove},
 	}
@@ -103,19 +105,8 @@ func (d *Demo) verified(format string, args ...any) {
 }
 
 func (d *Demo) create(ctx context.Context) error {
-	decoder := yamlutil.NewYAMLOrJSONDecoder(bytes.NewReader(manifests), 4096)
-	for {
-		var object unstructured.Unstructured
-		err := decoder.Decode(&object.Object)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if err := d.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(&object), client.FieldOwner("demo"), client.ForceOwnership); err != nil {
-			return fmt.Errorf("apply %s/%s: %w", object.GetKind(), object.GetName(), err)
-		}
+	if err := d.apply(ctx, manifests); err != nil {
+		return err
 	}
 	err := d.watch(ctx, func(fleet map[string]*v1beta1.Mattermost) string {
 		for _, name := range []string{"archive", "chat", "sales", "support"} {

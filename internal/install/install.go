@@ -10,6 +10,7 @@ import (
 	"io/fs"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
 
 	"windlass.dev/config"
@@ -33,6 +34,11 @@ type Options struct {
 	Replicas int32
 	// WithoutDeployment leaves out the Deployment and its metrics Service.
 	WithoutDeployment bool
+	// Namespaces confines Windlass to these, with a Role in each; empty is the whole
+	// cluster, with a ClusterRole.
+	Namespaces []string
+	// Monitoring adds what the Prometheus operator reads. Its kinds have to be known.
+	Monitoring bool
 }
 
 // Objects returns everything in the order in which it has to be applied.
@@ -56,14 +62,30 @@ func Objects(o Options) ([]*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects = append(objects, roles...)
-	objects = append(objects, bindings(roles)...)
+	if len(o.Namespaces) > 0 {
+		objects = append(objects, confined(roles, o.Namespaces)...)
+	} else {
+		objects = append(objects, roles...)
+		objects = append(objects, bindings(roles)...)
+	}
 	objects = append(objects, leaseRole(lease)...)
 	objects = append(objects, reviewRole()...)
-	if !o.WithoutDeployment {
-		objects = append(objects, deployment(o), metricsService())
+	if o.WithoutDeployment {
+		return objects, nil
 	}
-	return objects, nil
+	if len(o.Namespaces) > 0 {
+		configuration, err := configMap(o)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, configuration)
+	}
+	objects = append(objects, deployment(o), metricsService())
+	if !o.Monitoring {
+		return objects, nil
+	}
+	monitoring, err := read("monitoring")
+	return append(objects, monitoring...), err
 }
 
 // read returns the objects of the generated files in a folder of config.
@@ -95,3 +117,7 @@ func read(folder string) ([]*unstructured.Unstructured, error) {
 	}
 	return objects, nil
 }
+
+// MonitoringKind is one of the Prometheus operator: a cluster that knows it is
+// monitored.
+var MonitoringKind = schema.GroupVersionKind{Group: "monitoring.coreos.com", Version: "v1", Kind: "PrometheusRule"}

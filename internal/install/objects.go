@@ -1,10 +1,12 @@
 package install
 
 import (
+	"fmt"
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 
 	"windlass.dev/api/installation/v1beta1"
 	windlassconfig "windlass.dev/internal/config"
@@ -81,6 +83,30 @@ func protection() []*unstructured.Unstructured {
 	}
 }
 
+// confined makes, of each ClusterRole, a Role for each of the namespaces, and binds
+// it. What is the whole cluster's cannot be had that way.
+func confined(roles []*unstructured.Unstructured, namespaces []string) []*unstructured.Unstructured {
+	var all []*unstructured.Unstructured
+	for _, namespace := range namespaces {
+		for _, role := range roles {
+			confined := named("rbac.authorization.k8s.io/v1", "Role", namespace, role.GetName(), object{"rules": role.Object["rules"]})
+			all = append(all, confined, binding("RoleBinding", "Role", namespace, role.GetName()))
+		}
+	}
+	return all
+}
+
+// configMap holds the configuration of a Windlass that is confined to namespaces.
+func configMap(o Options) (*unstructured.Unstructured, error) {
+	content, err := yaml.Marshal(object{
+		"apiVersion": windlassconfig.APIVersion, "kind": windlassconfig.Kind, "namespaces": o.Namespaces,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return named("v1", "ConfigMap", Namespace, Name, object{"data": object{"windlass.yaml": string(content)}}), nil
+}
+
 // leaseRole allows holding the lease that is shared with the Mattermost
 // Operator. Creating cannot be confined to a name.
 func leaseRole(lease windlassconfig.Lease) []*unstructured.Unstructured {
@@ -123,17 +149,21 @@ func deployment(o Options) *unstructured.Unstructured {
 		"resources":       object{"requests": object{"cpu": "50m", "memory": "64Mi"}, "limits": object{"memory": "512Mi"}},
 		"securityContext": object{"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": object{"drop": []any{"ALL"}}},
 	}
+	pods := object{
+		"serviceAccountName": Name,
+		"securityContext":    object{"runAsNonRoot": true, "runAsUser": int64(65532), "seccompProfile": object{"type": "RuntimeDefault"}},
+		"containers":         []any{container},
+	}
+	if len(o.Namespaces) > 0 {
+		const folder = "/etc/windlass"
+		container["args"] = []any{"run", "--config", folder + "/windlass.yaml"}
+		container["volumeMounts"] = []any{object{"name": "config", "mountPath": folder, "readOnly": true}}
+		pods["volumes"] = []any{object{"name": "config", "configMap": object{"name": Name}}}
+	}
 	return named("apps/v1", "Deployment", Namespace, Name, object{"spec": object{
 		"replicas": int64(o.Replicas),
 		"selector": object{"matchLabels": labels},
-		"template": object{
-			"metadata": object{"labels": labels},
-			"spec": object{
-				"serviceAccountName": Name,
-				"securityContext":    object{"runAsNonRoot": true, "runAsUser": int64(65532), "seccompProfile": object{"type": "RuntimeDefault"}},
-				"containers":         []any{container},
-			},
-		},
+		"template": object{"metadata": object{"labels": labels}, "spec": pods},
 	}})
 }
 

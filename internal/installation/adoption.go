@@ -49,7 +49,7 @@ func (a *assessment) takeOver(s Snapshot, converging []plan.Step) []plan.Step {
 		if apply, ok := step.Action.(plan.Apply); ok {
 			ref := plan.RefTo(apply.Object)
 			applied[ref] = true
-			if live, exists := s.live(ref); exists && a.takes(live) && ref.GroupKind() != secretKind {
+			if live, exists := s.live(ref); exists && a.takes(live) {
 				taken := a.takeOverStep(live)
 				steps = append(steps, taken)
 				step.Needs = append(slices.Clone(step.Needs), taken.Action.String())
@@ -62,7 +62,7 @@ func (a *assessment) takeOver(s Snapshot, converging []plan.Step) []plan.Step {
 	for _, object := range a.Request.Wanted {
 		ref := plan.RefTo(object)
 		live, exists := s.live(ref)
-		if !exists || applied[ref] || !a.takes(live) || ref.GroupKind() == secretKind {
+		if !exists || applied[ref] || !a.takes(live) {
 			continue
 		}
 		taken := a.takeOverStep(live)

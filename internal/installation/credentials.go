@@ -1,8 +1,6 @@
 package installation
 
 import (
-	"slices"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -19,6 +17,8 @@ type GenerateSecret struct {
 	// are, by their keys.
 	Fixed  map[string]string
 	Random map[string]int
+	// Owners is who it is deleted with, if the data is.
+	Owners []metav1.OwnerReference
 }
 
 func (g GenerateSecret) String() string { return "generate Secret/" + g.Name }
@@ -40,6 +40,11 @@ func generated(mm *v1beta1.Mattermost) []GenerateSecret {
 			Labels: map[string]string{"v1alpha1.mattermost.com/resource": mm.Name},
 			Random: map[string]int{keyAccess: 16, keySecret: 28},
 		})
+	}
+	if deletesData(mm) {
+		for i := range all {
+			all[i].Owners = []metav1.OwnerReference{ownerReference(mm)}
+		}
 	}
 	return all
 }
@@ -72,30 +77,6 @@ func checkGenerated(mm *v1beta1.Mattermost, secrets map[string]Secret) []Problem
 	return problems
 }
 
-// secretOwners are apply configurations for the generated Secrets, of which
-// nothing but the owner is ever applied: they go with the installation if the
-// data does. One that was made by hand stays in any case.
-func (a *assessment) secretOwners(s Snapshot) []*unstructured.Unstructured {
-	var all []*unstructured.Unstructured
-	for _, g := range generated(a.Mattermost) {
-		ref := s.ref(secretKind, g.Name)
-		live, exists := s.live(ref)
-		ours := slices.ContainsFunc(live.Managed, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == Manager })
-		_, recorded := a.Request.Recorded[ref]
-		if !exists || !ours || !deletesData(a.Mattermost) && !recorded {
-			continue
-		}
-		intent := &unstructured.Unstructured{}
-		intent.SetAPIVersion("v1")
-		intent.SetKind(secretKind.Kind)
-		intent.SetNamespace(ref.Namespace)
-		intent.SetName(ref.Name)
-		setDataOwner(a.Mattermost, intent)
-		all = append(all, intent)
-	}
-	return all
-}
-
 // setDataOwner makes the installation the owner of what holds data, and so has
 // Kubernetes delete it with the installation, if that is asked for.
 func setDataOwner(mm *v1beta1.Mattermost, intent *unstructured.Unstructured) {
@@ -105,9 +86,13 @@ func setDataOwner(mm *v1beta1.Mattermost, intent *unstructured.Unstructured) {
 }
 
 func setOwner(mm *v1beta1.Mattermost, intent *unstructured.Unstructured) {
+	intent.SetOwnerReferences([]metav1.OwnerReference{ownerReference(mm)})
+}
+
+func ownerReference(mm *v1beta1.Mattermost) metav1.OwnerReference {
 	yes := true
-	intent.SetOwnerReferences([]metav1.OwnerReference{{
+	return metav1.OwnerReference{
 		APIVersion: v1beta1.GroupVersion.String(), Kind: "Mattermost", Name: mm.Name, UID: mm.UID,
 		Controller: &yes, BlockOwnerDeletion: &yes,
-	}})
+	}
 }

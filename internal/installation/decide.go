@@ -110,14 +110,13 @@ func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) 
 		// It is the user's from here on, even if we made it: the pods run as it.
 		a.Request.Keep[s.ref(serviceAccountKind, s.Mattermost.Name)] = true
 	}
-	a.Request.Wanted = append(a.Request.Wanted, a.secretOwners(s)...)
 	a.Request.Recreate = recreated(s, objects)
 	for _, job := range s.Jobs {
 		a.Request.Keep[plan.RefOf(jobKind, job.Namespace, job.Name)] = true // Those are the upgrade's to remove.
 	}
 	converging, conflicts := inventory.Converge(a.Request)
 	a.Conflicts = conflicts
-	a.Steps = slices.Concat(generate(a.Mattermost, s.Secrets), makeIngressClass(a.Mattermost, s.IngressClass), a.takeOver(s, converging), a.letGo(), a.Upgrade.steps())
+	a.Steps = slices.Concat(generate(a.Mattermost, s.Secrets), makeIngressClass(a.Mattermost, s.IngressClass), a.takeOver(s, converging), a.own(s), a.letGo(), a.Upgrade.steps())
 	a.handOverReplicas(s, deployment)
 }
 

@@ -47,6 +47,7 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	c := conditions{list: &status.Conditions, generation: status.ObservedGeneration, now: now}
 	c.summary(summary)
 	c.paused(a)
+	c.warned(warnings(s.Mattermost, s.Secrets))
 	if !a.Deleting {
 		c.set(databaseCondition(s, a))
 		c.set(fileStoreCondition(s, a))
@@ -414,6 +415,15 @@ func (c conditions) paused(a assessment) {
 		return
 	}
 	c.set(metav1.Condition{Type: v1beta1.ConditionPaused, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonPaused, Message: plan.Bounded(a.pausedMessage(), messageLimit)})
+}
+
+// warned is there only while there is something to say.
+func (c conditions) warned(warnings []string) {
+	if len(warnings) == 0 {
+		meta.RemoveStatusCondition(c.list, v1beta1.ConditionSpecWarnings)
+		return
+	}
+	c.set(metav1.Condition{Type: v1beta1.ConditionSpecWarnings, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonAmbiguous, Message: plan.Bounded(strings.Join(warnings, " "), messageLimit)})
 }
 
 // upgrade reports on the update Job. The last word on an upgrade that is over

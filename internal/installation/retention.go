@@ -3,6 +3,8 @@ package installation
 import (
 	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/kit/plan"
 )
@@ -25,19 +27,37 @@ func retained(s Snapshot, mm *v1beta1.Mattermost) map[plan.Ref]bool {
 // ownSecrets are the Secrets that are generated for the installation, or were.
 func ownSecrets(mm *v1beta1.Mattermost) []string {
 	var names []string
-	for _, g := range generated(mm) {
-		names = append(names, g.Name)
-	}
-	for _, item := range mm.Status.Inventory {
-		if item.Kind == secretKind.Kind && item.Group == "" && !slices.Contains(names, item.Name) {
-			names = append(names, item.Name)
+	for _, c := range Companions(mm) {
+		switch c.Kind {
+		case mysqlClusterKind:
+			names = append(names, mysqlSecret(mm.Name))
+		case minioKind:
+			names = append(names, MinioName(mm.Name))
 		}
 	}
 	return names
 }
 
-// letGo are the steps for what is not wanted any more and still would be deleted
-// with the installation, although its data is to be kept.
+// own are the steps that have the generated Secrets deleted with the data. One that
+// was made by hand stays in any case.
+func (a *assessment) own(s Snapshot) []plan.Step {
+	if !deletesData(a.Mattermost) {
+		return nil
+	}
+	var steps []plan.Step
+	for _, g := range generated(a.Mattermost) {
+		live, exists := s.live(s.ref(secretKind, g.Name))
+		ours := slices.ContainsFunc(live.Managed, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == Manager })
+		if exists && ours && live.Controller == "" && !live.Deleting {
+			steps = append(steps, plan.Step{Action: plan.Own{Ref: live.Ref, UID: live.UID, Owner: ownerReference(a.Mattermost)}, Why: "the data is deleted with the installation"})
+		}
+	}
+	return steps
+}
+
+// letGo are the steps for what would be deleted with the installation, although the
+// data is to be kept, and is not applied any more. What opens the data goes first,
+// because it is found by way of it.
 func (a *assessment) letGo() []plan.Step {
 	if deletesData(a.Mattermost) {
 		return nil
@@ -46,11 +66,21 @@ func (a *assessment) letGo() []plan.Step {
 	for _, object := range a.Request.Wanted {
 		wanted[plan.RefTo(object)] = true
 	}
-	var steps []plan.Step
+	var first, then []plan.Step
+	var needs []string
 	for _, live := range a.Request.Live {
-		if a.Request.Retained[live.Ref] && !wanted[live.Ref] && live.Controller == a.Request.Owner && !live.Deleting && !formers(live.Managed, "") {
-			steps = append(steps, plan.Step{Action: plan.Disown{Ref: live.Ref, UID: live.UID, Owner: a.Request.Owner}, Why: "its data outlives the installation"})
+		if !a.Request.Retained[live.Ref] || wanted[live.Ref] || live.Controller != a.Request.Owner || live.Deleting || formers(live.Managed, "") {
+			continue
+		}
+		step := plan.Step{Action: plan.Disown{Ref: live.Ref, UID: live.UID, Owner: a.Request.Owner}, Why: "its data outlives the installation"}
+		if live.Ref.GroupKind() == secretKind {
+			first, needs = append(first, step), append(needs, step.Action.String())
+		} else {
+			then = append(then, step)
 		}
 	}
-	return steps
+	for i := range then {
+		then[i].Needs = needs
+	}
+	return append(first, then...)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"windlass.dev/api/installation/v1beta1"
 )
@@ -34,6 +35,7 @@ func Validate(mm *v1beta1.Mattermost) []Problem {
 	invalid := func(path, format string, args ...any) {
 		problems = append(problems, Problem{Path: path, Reason: v1beta1.ReasonInvalidSpec, Message: fmt.Sprintf(format, args...)})
 	}
+	problems = append(problems, validateName(mm)...)
 	problems = append(problems, validateDatabase(mm)...)
 	problems = append(problems, validateFileStore(mm)...)
 	problems = append(problems, validateRouting(mm)...)
@@ -57,6 +59,22 @@ func Validate(mm *v1beta1.Mattermost) []Problem {
 	}
 	problems = append(problems, repeated(mm)...)
 	return sorted(problems)
+}
+
+// validateName returns what is wrong with the name for what is named after it.
+func validateName(mm *v1beta1.Mattermost) []Problem {
+	var problems []Problem
+	invalid := func(format string, args ...any) {
+		problems = append(problems, Problem{Path: "metadata.name", Reason: v1beta1.ReasonInvalidSpec, Message: fmt.Sprintf(format, args...)})
+	}
+	if wrong := validation.IsDNS1035Label(mm.Name); len(wrong) > 0 {
+		invalid("The Service has the installation's name, which is no name of a Service (%s): make the installation anew under another one.", strings.Join(wrong, "; "))
+	}
+	// The name that MinIO's operator gives its Service.
+	if service := MinioName(mm.Name) + "-hl-svc"; fileStore(mm) == fileStoreManaged && len(service) > validation.DNS1035LabelMaxLength {
+		invalid("MinIO's Service would be called %q, which is longer than %d characters: give the installation a shorter name, or use another file store.", service, validation.DNS1035LabelMaxLength)
+	}
+	return problems
 }
 
 // validateRouting returns what is wrong with how requests reach the pods.

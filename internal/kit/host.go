@@ -2,6 +2,7 @@ package kit
 
 import (
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -20,6 +21,8 @@ type Host struct {
 	Mapper   meta.RESTMapper
 	Announce Announcer
 	Metrics  *Metrics
+	// Registry takes further metrics.
+	Registry prometheus.Registerer
 	Clock    clock.PassiveClock
 	Logger   logr.Logger
 }

@@ -8,7 +8,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/csaupgrade"
@@ -23,7 +22,7 @@ func (w *Writer) takeOver(ctx context.Context, t plan.TakeOver) error {
 	if t.Subresource != "" {
 		manager += "-" + t.Subresource
 	}
-	return w.amend(ctx, t.Ref, t.UID, func(object *unstructured.Unstructured) error {
+	return w.amend(ctx, t.Ref, t.UID, func(object *metav1.PartialObjectMetadata) error {
 		if err := moveFields(object, t, manager); err != nil {
 			return err
 		}
@@ -37,17 +36,18 @@ func (w *Writer) takeOver(ctx context.Context, t plan.TakeOver) error {
 	})
 }
 
-// amend changes an object that is read past the cache, which does not keep what
-// is others'. A subresource's fields are moved this way too: in a patch of the
+// amend changes the metadata of an object, and reads no more of it, because it may
+// be a Secret. It reads past the cache, which does not keep what is others'. A
+// subresource's fields are moved this way too: in a patch of the
 // subresource the API server takes those from what it has stored.
-func (w *Writer) amend(ctx context.Context, ref plan.Ref, uid types.UID, change func(*unstructured.Unstructured) error) error {
+func (w *Writer) amend(ctx context.Context, ref plan.Ref, uid types.UID, change func(*metav1.PartialObjectMetadata) error) error {
 	kind, ok := w.kinds.Find(ref.GroupKind())
 	if !ok {
 		return fmt.Errorf("%s is not among the kinds of this controller", ref)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	object := &unstructured.Unstructured{}
+	object := &metav1.PartialObjectMetadata{}
 	object.SetGroupVersionKind(kind.GroupVersionKind)
 	key := client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}
 	if err := w.client.Get(ctx, key, object); err != nil {
@@ -69,13 +69,13 @@ func (w *Writer) amend(ctx context.Context, ref plan.Ref, uid types.UID, change 
 	return nil
 }
 
-func disown(object *unstructured.Unstructured, owner types.UID) {
+func disown(object metav1.Object, owner types.UID) {
 	if owner != "" {
 		object.SetOwnerReferences(slices.DeleteFunc(object.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return o.UID == owner }))
 	}
 }
 
-func moveFields(object *unstructured.Unstructured, t plan.TakeOver, manager string) error {
+func moveFields(object *metav1.PartialObjectMetadata, t plan.TakeOver, manager string) error {
 	if t.How == plan.Applied {
 		return csaupgrade.UpgradeManagedFields(object, sets.New(t.From), manager, csaupgrade.Subresource(t.Subresource))
 	}

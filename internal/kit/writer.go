@@ -141,8 +141,13 @@ func (w *Writer) do(ctx context.Context, action plan.Action, out *plan.Outcome, 
 		return w.Delete(ctx, action)
 	case plan.TakeOver:
 		return w.takeOver(ctx, action)
+	case plan.Own:
+		return w.amend(ctx, action.Ref, action.UID, func(object *metav1.PartialObjectMetadata) error {
+			object.SetOwnerReferences(append(object.GetOwnerReferences(), action.Owner))
+			return nil
+		})
 	case plan.Disown:
-		return w.amend(ctx, action.Ref, action.UID, func(object *unstructured.Unstructured) error {
+		return w.amend(ctx, action.Ref, action.UID, func(object *metav1.PartialObjectMetadata) error {
 			disown(object, action.Owner)
 			return nil
 		})

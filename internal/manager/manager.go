@@ -108,6 +108,7 @@ func newManager(ctx context.Context, cfg config.Configuration, restConfig *rest.
 		Mapper:   mgr.GetRESTMapper(),
 		Announce: kit.Announcer{Recorder: mgr.GetEventRecorder("windlass")},
 		Metrics:  kit.NewMetrics(registry(hooks)),
+		Registry: registry(hooks),
 		Clock:    clock.RealClock{},
 		Logger:   mgr.GetLogger(),
 	}

@@ -69,18 +69,7 @@ func adopt(t *testing.T, oracle string) {
 	}
 	start(t, ns, user, manager.Hooks{})
 	stable(t, c, mm)
-	eventually(t, func(ctx context.Context) (string, error) {
-		for _, object := range left {
-			now := object.DeepCopy()
-			if err := c.Get(ctx, client.ObjectKeyFromObject(now), now); err != nil {
-				return "", err
-			}
-			if formerly(now, "") {
-				return fmt.Sprintf("%s/%s to be taken over", now.GetKind(), now.GetName()), nil
-			}
-		}
-		return "", nil
-	})
+	taken(t, c, left)
 	if after := workload(t, c, ns); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
@@ -122,6 +111,23 @@ func adopt(t *testing.T, oracle string) {
 			t.Errorf("request %+v", r)
 		}
 	}
+}
+
+// taken waits until nothing is the Mattermost Operator's any more.
+func taken(t testing.TB, c client.Client, left []*unstructured.Unstructured) {
+	t.Helper()
+	eventually(t, func(ctx context.Context) (string, error) {
+		for _, object := range left {
+			now := object.DeepCopy()
+			if err := c.Get(ctx, client.ObjectKeyFromObject(now), now); err != nil {
+				return "", err
+			}
+			if formerly(now, "") {
+				return fmt.Sprintf("%s/%s to be taken over", now.GetKind(), now.GetName()), nil
+			}
+		}
+		return "", nil
+	})
 }
 
 // formerly reports whether an object, or its subresource, has fields that the

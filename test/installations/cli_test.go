@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -15,6 +19,7 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/cli"
 	"windlass.dev/internal/devcluster/clustertest"
+	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
 )
 
@@ -68,6 +73,45 @@ func TestInstallDryRunPrintsWhatInstallApplies(t *testing.T) {
 	if code != 0 || strings.Contains(out, "configured") || !strings.Contains(out, "CustomResourceDefinition/mattermosts.installation.mattermost.com unchanged") {
 		t.Errorf("installing again: exit code %d, %s %s", code, out, problems)
 	}
+}
+
+// TestUninstall removes what was installed and leaves what somebody else made, and
+// the definitions.
+func TestUninstall(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), admin(t)
+	others := clustertest.Namespace(t)
+	objects, err := install.Objects(install.Options{WithoutDeployment: true, Namespaces: []string{ns, others}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Of what is the whole cluster's other tests live.
+	objects = slices.DeleteFunc(objects, func(o *unstructured.Unstructured) bool {
+		return o.GetNamespace() != ns && o.GetNamespace() != others && o.GetKind() != "CustomResourceDefinition"
+	})
+	theirs := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: others, Name: install.Name}}
+	if err := c.Create(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	ours := slices.DeleteFunc(slices.Clone(objects), func(o *unstructured.Unstructured) bool { return o.GetNamespace() == others })
+	if err := install.Apply(t.Context(), c, ours, nil); err != nil {
+		t.Fatal(err)
+	}
+	removed := map[string]bool{}
+	err = install.Remove(t.Context(), c, objects, func(o *unstructured.Unstructured, is bool) { removed[o.GetNamespace()+"/"+o.GetKind()] = is })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !removed[ns+"/Role"] || !removed[ns+"/RoleBinding"] || removed[others+"/Role"] || removed["/CustomResourceDefinition"] {
+		t.Errorf("removed: %v", removed)
+	}
+	gone(t, c, types.NamespacedName{Namespace: ns, Name: install.Name}, &rbacv1.Role{})
+	get(t, c, client.ObjectKeyFromObject(theirs), &rbacv1.Role{})
+	code, out, problems := command(t, "uninstall", "--dry-run", "--kubeconfig", clustertest.Kubeconfig())
+	if code != 0 || !strings.Contains(out, "ClusterRole/windlass would be removed") {
+		t.Errorf("exit code %d, %s %s", code, out, problems)
+	}
+	shipped(t)
 }
 
 func TestPlanAndExplain(t *testing.T) {

@@ -1,7 +1,9 @@
 package installations
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -28,6 +31,12 @@ func intercept(around func(write string, do func() error) error) manager.Hooks {
 		return interceptor.NewClient(c, interceptor.Funcs{
 			Apply: func(ctx context.Context, c client.WithWatch, object runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 				return around("apply", func() error { return c.Apply(ctx, object, opts...) })
+			},
+			Create: func(ctx context.Context, c client.WithWatch, object client.Object, opts ...client.CreateOption) error {
+				return around("create", func() error { return c.Create(ctx, object, opts...) })
+			},
+			Patch: func(ctx context.Context, c client.WithWatch, object client.Object, patch client.Patch, opts ...client.PatchOption) error {
+				return around("patch", func() error { return c.Patch(ctx, object, patch, opts...) })
 			},
 			Update: func(ctx context.Context, c client.WithWatch, object client.Object, opts ...client.UpdateOption) error {
 				return around("update", func() error { return c.Update(ctx, object, opts...) })
@@ -91,6 +100,12 @@ var scenarios = map[string]scenario{
 		},
 		stable: true,
 		writes: 6,
+	},
+	"managed": {
+		change: func(t *testing.T, c client.Client, name types.NamespacedName) {
+			managed(t, c, name.Namespace, name.Name, "")
+		},
+		writes: 13,
 	},
 }
 
@@ -184,6 +199,50 @@ func TestCrashThenDelete(t *testing.T) {
 	}
 }
 
+// TestCrashThenDeleteData kills the controller after each write of the creation of
+// an installation whose data is to go with it, and deletes it at once: no data and
+// no credential is left.
+func TestCrashThenDeleteData(t *testing.T) {
+	t.Parallel()
+	for n := 2; n <= 6; n++ {
+		t.Run(fmt.Sprintf("after write %d", n), func(t *testing.T) {
+			t.Parallel()
+			ns, c := namespace(t), admin(t)
+			user, name := grant(t, ns, shipped(t).Rules), types.NamespacedName{Namespace: ns, Name: "chat"}
+			crash(t, ns, user, n, func() { managed(t, c, ns, name.Name, "Delete") })
+			remove(t, c, name)
+			gone(t, c, types.NamespacedName{Namespace: ns, Name: mysqlOfChat}, mysqlCluster())
+			gone(t, c, sibling(name, "-minio"), minioInstance())
+			for _, suffix := range []string{"-minio", "-mysql-root-password"} {
+				gone(t, c, sibling(name, suffix), &corev1.Secret{})
+			}
+		})
+	}
+}
+
+// TestCrashWhileTakingOver kills the controller after each write with which it takes
+// over an installation from the Mattermost Operator: the pods stay, and in the end
+// everything is Windlass'.
+func TestCrashWhileTakingOver(t *testing.T) {
+	t.Parallel()
+	for n := 1; n <= 14; n++ {
+		t.Run(fmt.Sprintf("after write %d", n), func(t *testing.T) {
+			t.Parallel()
+			ns, c := namespace(t), admin(t)
+			left := leave(t, c, ns, "mysql-secret-preset")
+			before := workload(t, c, ns)
+			user := grant(t, ns, shipped(t).Rules)
+			crash(t, ns, user, n, func() {})
+			start(t, ns, user, manager.Hooks{})
+			taken(t, c, left)
+			stable(t, c, types.NamespacedName{Namespace: ns, Name: "mm"})
+			if after := workload(t, c, ns); after != before {
+				t.Errorf("before:\n%s\nafter:\n%s", before, after)
+			}
+		})
+	}
+}
+
 // nothingLeft returns a part of an installation that is still there.
 func nothingLeft(ctx context.Context, c client.Client, name types.NamespacedName) (awaited string, err error) {
 	for _, part := range append(parts(), &v1beta1.Mattermost{}) {
@@ -222,6 +281,28 @@ func world(t *testing.T, c client.Client, name types.NamespacedName) map[string]
 		}
 		unstructured.RemoveNestedField(content, "subjects") // They name the namespace.
 		all[fmt.Sprintf("%T", object)] = content
+	}
+	for what, object := range map[types.NamespacedName]*unstructured.Unstructured{
+		{Namespace: name.Namespace, Name: mysqlOfChat}: mysqlCluster(), sibling(name, "-minio"): minioInstance(),
+	} {
+		err := c.Get(t.Context(), what, object)
+		if client.IgnoreNotFound(err) != nil {
+			t.Fatal(err)
+		}
+		if err == nil {
+			credentials(t, c, name)
+			all[object.GetKind()] = map[string]any{"spec": object.Object["spec"], "owners": len(object.GetOwnerReferences())}
+		}
+	}
+	// Addresses hold the namespace.
+	content, err := json.Marshal(all)
+	if err == nil {
+		content = bytes.ReplaceAll(content, []byte(name.Namespace), []byte("namespace"))
+		all = map[string]any{}
+		err = json.Unmarshal(content, &all)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	return all
 }

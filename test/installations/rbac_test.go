@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
 )
 
@@ -163,4 +164,35 @@ func unlessStable(ctx context.Context, c client.Client, name types.NamespacedNam
 		return fmt.Sprintf("a refused request, or %s to become stable", name), nil
 	}
 	return "", nil
+}
+
+// TestConfinedToANamespace runs with the Role that windlass install --confine makes,
+// and no right beyond its namespace.
+func TestConfinedToANamespace(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), admin(t)
+	objects, err := install.Objects(install.Options{WithoutDeployment: true, Namespaces: []string{ns}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := grant(t, ns, nil)
+	for _, object := range objects {
+		if object.GetNamespace() != ns {
+			continue
+		}
+		if object.GetKind() == "RoleBinding" {
+			object.Object["subjects"] = []any{map[string]any{"kind": "ServiceAccount", "namespace": ns, "name": "windlass"}}
+		}
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := start(t, ns, user, manager.Hooks{})
+	stable(t, c, create(t, c, ns, "chat"))
+	stable(t, c, managed(t, c, ns, "stores", ""))
+	select {
+	case <-w.refused:
+		t.Error("a request was refused")
+	default:
+	}
 }

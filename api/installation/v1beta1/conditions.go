@@ -11,6 +11,9 @@ const (
 	ConditionStalled = "Stalled"
 	// ConditionPaused is there while the installation is paused.
 	ConditionPaused = "Paused"
+	// ConditionSpecWarnings is there while a part of the spec is carried out otherwise
+	// than its author may think.
+	ConditionSpecWarnings = "SpecWarnings"
 	// ConditionDatabaseReady says whether the database is configured.
 	ConditionDatabaseReady = "DatabaseReady"
 	// ConditionFileStoreReady says whether the file store is configured.
@@ -73,6 +76,8 @@ const (
 	ReasonPatched = "Patched"
 	// ReasonPatchFailed: a patch cannot be applied, or changes what it may not.
 	ReasonPatchFailed = "PatchFailed"
+	// ReasonAmbiguous: the spec can be read in two ways, or a part of it is left out.
+	ReasonAmbiguous = "Ambiguous"
 	// ReasonPaused: an annotation says that nothing shall be changed.
 	ReasonPaused = "Paused"
 	// ReasonPreUpgradeNotFound: the CronJob that has to run first does not exist.

@@ -556,8 +556,8 @@ type MattermostStatus struct {
 	// when it changes.
 	// +optional
 	Credentials string `json:"credentials,omitempty"`
-	// Conditions are Ready, Reconciling or Stalled, Paused, DatabaseReady,
-	// FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
+	// Conditions are Ready, Reconciling or Stalled, Paused, SpecWarnings,
+	// DatabaseReady, FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -56,6 +56,9 @@ func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable,
 	if err := addIndexes(ctx, host); err != nil {
 		return nil, err
 	}
+	if err := host.Registry.Register(states{cache: host.Reader, clock: host.Clock}); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
 	c, err := controller.NewUnmanaged("mattermost", controller.Options{
 		Reconciler:              engine,
 		MaxConcurrentReconciles: options.Concurrency,

@@ -18,6 +18,9 @@ func announce(before, after *v1beta1.Mattermost) []kit.Event {
 	if c := became(before, after, v1beta1.ConditionStalled); c != nil {
 		events = append(events, stalled(c))
 	}
+	if c := became(before, after, v1beta1.ConditionSpecWarnings); c != nil {
+		events = append(events, stalled(c))
+	}
 	return events
 }
 

@@ -68,7 +68,7 @@ func (*feature) Announce(before, after *v1beta1.Mattermost, _ plan.Plan, _ plan.
 // generate fills a Secret. Its values are known to nobody until it is read.
 func generate(g installation.GenerateSecret) *corev1.Secret {
 	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Name, Labels: g.Labels},
+		ObjectMeta: metav1.ObjectMeta{Namespace: g.Namespace, Name: g.Name, Labels: g.Labels, OwnerReferences: g.Owners},
 		Type:       corev1.SecretTypeOpaque,
 		StringData: maps.Clone(g.Fixed),
 	}

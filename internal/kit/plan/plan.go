@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -133,6 +134,15 @@ const (
 )
 
 func (t TakeOver) String() string { return "take over " + t.Ref.String() + " from " + t.From }
+
+// Own gives an object that has no controller one, so that it is deleted with it.
+type Own struct {
+	Ref   Ref
+	UID   types.UID
+	Owner metav1.OwnerReference
+}
+
+func (o Own) String() string { return "own " + o.Ref.String() }
 
 // Disown removes an owner from an object, so that it is no longer deleted with it.
 type Disown struct {

@@ -34,8 +34,8 @@ type MattermostStatusApplyConfiguration struct {
 	// the Secrets have another one, the pods carry it, so that they are replaced
 	// when it changes.
 	Credentials *string `json:"credentials,omitempty"`
-	// Conditions are Ready, Reconciling or Stalled, Paused, DatabaseReady,
-	// FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
+	// Conditions are Ready, Reconciling or Stalled, Paused, SpecWarnings,
+	// DatabaseReady, FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// Inventory lists the objects that Windlass made for the installation.
 	Inventory []InventoryItemApplyConfiguration `json:"inventory,omitempty"`
