@@ -3,6 +3,7 @@ package install
 import (
 	"fmt"
 	"maps"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -154,7 +155,10 @@ func deployment(o Options) *unstructured.Unstructured {
 		"securityContext":    object{"runAsNonRoot": true, "runAsUser": int64(65532), "seccompProfile": object{"type": "RuntimeDefault"}},
 		"containers":         []any{container},
 	}
+	metadata := object{"labels": labels}
 	if len(o.Namespaces) > 0 {
+		// Another list means other pods: the configuration is read at the start.
+		metadata["annotations"] = object{Name + ".dev/namespaces": strings.Join(o.Namespaces, ",")}
 		const folder = "/etc/windlass"
 		container["args"] = []any{"run", "--config", folder + "/windlass.yaml"}
 		container["volumeMounts"] = []any{object{"name": "config", "mountPath": folder, "readOnly": true}}
@@ -163,7 +167,7 @@ func deployment(o Options) *unstructured.Unstructured {
 	return named("apps/v1", "Deployment", Namespace, Name, object{"spec": object{
 		"replicas": int64(o.Replicas),
 		"selector": object{"matchLabels": labels},
-		"template": object{"metadata": object{"labels": labels}, "spec": pods},
+		"template": object{"metadata": metadata, "spec": pods},
 	}})
 }
 

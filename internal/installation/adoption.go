@@ -33,12 +33,6 @@ func formers(managed []metav1.ManagedFieldsEntry, subresource string) bool {
 // there beyond that was the Mattermost Operator's and goes.
 func (a *assessment) takeOver(s Snapshot, converging []plan.Step) []plan.Step {
 	var steps []plan.Step
-	if formers(s.Mattermost.ManagedFields, "status") {
-		steps = append(steps, plan.Step{Why: whyTakenOver, Action: plan.TakeOver{
-			Ref: s.ref(v1beta1.GroupVersion.WithKind("Mattermost").GroupKind(), s.Mattermost.Name), UID: s.Mattermost.UID,
-			From: Former, Subresource: "status", How: plan.Applied,
-		}})
-	}
 	for _, g := range generated(a.Mattermost) {
 		if live, exists := s.live(s.ref(secretKind, g.Name)); exists && a.takes(live) {
 			steps = append(steps, a.takeOverStep(live))
@@ -62,13 +56,29 @@ func (a *assessment) takeOver(s Snapshot, converging []plan.Step) []plan.Step {
 	for _, object := range a.Request.Wanted {
 		ref := plan.RefTo(object)
 		live, exists := s.live(ref)
-		if !exists || applied[ref] || !a.takes(live) {
+		if !exists || applied[ref] || !a.takes(live) || a.Request.Recreate[ref] != "" {
 			continue
 		}
 		taken := a.takeOverStep(live)
 		steps = append(steps, taken, plan.Step{Action: plan.Apply{Object: object}, Needs: []string{taken.Action.String()}, Why: whyTakenOver})
 	}
 	return steps
+}
+
+// takeOverStatus comes last: while the status is the Mattermost Operator's, all that
+// it may have left is looked for.
+func (a *assessment) takeOverStatus(s Snapshot) []plan.Step {
+	if !formers(s.Mattermost.ManagedFields, "status") {
+		return nil
+	}
+	var needs []string
+	for _, step := range a.letGo() {
+		needs = append(needs, step.Action.String())
+	}
+	return []plan.Step{{Needs: needs, Why: whyTakenOver, Action: plan.TakeOver{
+		Ref: s.ref(v1beta1.GroupVersion.WithKind("Mattermost").GroupKind(), s.Mattermost.Name), UID: s.Mattermost.UID,
+		From: Former, Subresource: "status", How: plan.Applied,
+	}}}
 }
 
 // takes says that the object is this installation's and has fields of the

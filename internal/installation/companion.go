@@ -40,7 +40,8 @@ func Companions(mm *v1beta1.Mattermost) []Companion {
 	var all []Companion
 	add := func(kind schema.GroupVersionKind, name string, wanted bool) {
 		ref := plan.RefOf(kind.GroupKind(), mm.Namespace, name)
-		recorded := slices.ContainsFunc(mm.Status.Inventory, func(i v1beta1.InventoryItem) bool {
+		// What the Mattermost Operator left may be there too, unrecorded.
+		recorded := formers(mm.ManagedFields, "status") || slices.ContainsFunc(mm.Status.Inventory, func(i v1beta1.InventoryItem) bool {
 			return i.Group == ref.Group && i.Kind == ref.Kind && i.Name == ref.Name
 		})
 		if wanted || recorded {
@@ -118,9 +119,32 @@ func checkCompanions(s Snapshot) []Problem {
 				Path: c.path(), Reason: v1beta1.ReasonNotOwned,
 				Message: fmt.Sprintf("%s is the installation %q's, as its label %s says, so it is left alone: rename this installation, or change the label if the data is to be this one's.", c.Ref, of, resourceLabel),
 			})
+			continue
 		}
+		problems = append(problems, lostCredentials(s, c)...)
 	}
 	return problems
+}
+
+// lostCredentials says that a store is there and the Secret that opens it is not:
+// another one with new values would not open it.
+func lostCredentials(s Snapshot, c Companion) []Problem {
+	secret := ""
+	switch c.Kind {
+	case mysqlClusterKind:
+		secret = mysqlSecret(s.Mattermost.Name)
+	case minioKind:
+		secret = MinioName(s.Mattermost.Name)
+	default:
+		return nil
+	}
+	if _, exists := s.Secrets[secret]; exists {
+		return nil
+	}
+	return []Problem{{
+		Path: c.path(), Reason: v1beta1.ReasonSecretNotFound,
+		Message: fmt.Sprintf("%s is there, and the Secret %q that opens it is not: restore it, or delete %s if its data is not needed; the installation goes on by itself then.", c.Ref, secret, c.Ref),
+	}}
 }
 
 // companionReady reads from its status whether a companion serves, and what its

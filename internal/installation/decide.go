@@ -46,7 +46,7 @@ type assessment struct {
 func Decide(s Snapshot, now time.Time) plan.Plan {
 	a := assess(s)
 	p := plan.Plan{Why: a.notes(), Wake: untilCounts(s.Mattermost, now)}
-	if s.awaitsKind() || checkIngressClass(a.Mattermost, s.IngressClass) != nil {
+	if s.awaitsKind() || len(a.Conflicts) > 0 || notOwnedProblem(a.Problems) || checkIngressClass(a.Mattermost, s.IngressClass) != nil {
 		p.Wake = companionRetry
 	}
 	if a.Deleting || a.Paused {
@@ -77,8 +77,11 @@ func assess(s Snapshot) assessment {
 		return a // Everything carries an owner reference, so Kubernetes removes it.
 	}
 	a.Problems = slices.Concat(Validate(a.Mattermost), Check(a.Mattermost, s.Secrets), checkClaim(a.Mattermost, s.Claim), checkCompanions(s), checkIngressClass(a.Mattermost, s.IngressClass))
+	// What runs keeps running as it is while there are problems, but deleting it must
+	// not delete data that is to be kept.
+	a.Steps = a.letGo()
 	if len(a.Problems) > 0 {
-		return a // What runs keeps running as it is.
+		return a
 	}
 	r, err := Render(a.Mattermost, s.Secrets, RenderOptions{OmitReplicas: leavesReplicas(s, a.Mattermost), Claim: s.Claim, Credentials: rotated(s, a.Mattermost)})
 	if err == nil {
@@ -116,7 +119,7 @@ func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) 
 	}
 	converging, conflicts := inventory.Converge(a.Request)
 	a.Conflicts = conflicts
-	a.Steps = slices.Concat(generate(a.Mattermost, s.Secrets), makeIngressClass(a.Mattermost, s.IngressClass), a.takeOver(s, converging), a.own(s), a.letGo(), a.Upgrade.steps())
+	a.Steps = slices.Concat(generate(a.Mattermost, s.Secrets), makeIngressClass(a.Mattermost, s.IngressClass), a.takeOver(s, converging), a.own(s), a.letGo(), a.takeOverStatus(s), a.Upgrade.steps())
 	a.handOverReplicas(s, deployment)
 }
 
@@ -183,6 +186,12 @@ func ownsReplicas(s Snapshot, deployment plan.Ref) bool {
 		}
 	}
 	return false
+}
+
+// notOwnedProblem says that somebody else has to let go of something, which may
+// tell nobody.
+func notOwnedProblem(problems []Problem) bool {
+	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Reason == v1beta1.ReasonNotOwned })
 }
 
 func find(objects []*unstructured.Unstructured, ref plan.Ref) *unstructured.Unstructured {

@@ -37,7 +37,7 @@ func routeHosts(mm *v1beta1.Mattermost) []string {
 // httpRoute sends everything for the hosts to the Service; nil when there is to be
 // none.
 func httpRoute(mm *v1beta1.Mattermost) *unstructured.Unstructured {
-	if !httpRouted(mm) {
+	if !httpRouted(mm) || mm.Spec.HTTPRoute.GatewayRef == nil { // Refused before.
 		return nil
 	}
 	spec := mm.Spec.HTTPRoute

@@ -64,7 +64,9 @@ func (h *health) route(s Snapshot, mm *v1beta1.Mattermost, ingress *unstructured
 		return
 	}
 	if httpRouted(mm) {
-		h.Endpoint = cmp.Or(routeHosts(mm)[0], noEndpoint)
+		if hosts := routeHosts(mm); len(hosts) > 0 { // None is a problem, and reported as such.
+			h.Endpoint = hosts[0]
+		}
 		h.RouteSays = routeSays(s)
 		h.Routed = h.RouteSays == ""
 	}

@@ -43,6 +43,33 @@ func deploymentPatch(mm *v1beta1.Mattermost) string {
 	return patchText(mm.Spec.ResourcePatch.Deployment)
 }
 
+const (
+	// maxOperations and maxCopied bound what a patch may do, as the API server bounds
+	// the patches that it is sent: each copy can double the document.
+	maxOperations = 1000
+	maxCopied     = 3 << 20 // bytes
+)
+
+func init() { jsonpatch.AccumulatedCopySizeLimit = maxCopied }
+
+// applyPatch applies a patch of the user's to a document. The library trusts its
+// input further than we do.
+func applyPatch(document []byte, patch string) (result []byte, err error) {
+	defer func() {
+		if problem := recover(); problem != nil {
+			err = fmt.Errorf("it cannot be applied: %v", problem)
+		}
+	}()
+	operations, err := jsonpatch.DecodePatch([]byte(patch))
+	if err != nil {
+		return nil, fmt.Errorf("it is no JSON patch (RFC 6902): %w", err)
+	}
+	if len(operations) > maxOperations {
+		return nil, fmt.Errorf("it has %d operations; %d are allowed", len(operations), maxOperations)
+	}
+	return operations.Apply(document)
+}
+
 // patched returns the object with a JSON patch of the user's applied. The patch
 // sees the object as the API's type has it, with its empty structures. What it
 // may not change is judged by the result, so that replacing a parent does not
@@ -56,11 +83,7 @@ func patched[T any](object *unstructured.Unstructured, patch string, forbidden f
 	if err != nil {
 		return nil, err
 	}
-	operations, err := jsonpatch.DecodePatch([]byte(patch))
-	if err != nil {
-		return nil, fmt.Errorf("it is no JSON patch (RFC 6902): %w", err)
-	}
-	if document, err = operations.Apply(document); err != nil {
+	if document, err = applyPatch(document, patch); err != nil {
 		return nil, err
 	}
 	after := new(T)

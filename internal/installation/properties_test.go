@@ -60,6 +60,12 @@ func anyMattermost(t *rapid.T) *v1beta1.Mattermost {
 	case 1:
 		mm.Spec.AWSLoadBalancerController = &v1beta1.AWSLoadBalancerController{Enabled: true, Hosts: []v1beta1.IngressHost{{HostName: "alb.example.com"}}, IngressClassName: rapid.SampledFrom([]string{"", "alb"}).Draw(t, "class")}
 	}
+	if rapid.IntRange(0, 3).Draw(t, "routed") == 0 {
+		mm.Spec.HTTPRoute = &v1beta1.HTTPRoute{Enabled: true, Host: rapid.SampledFrom([]string{"", "route.example.com"}).Draw(t, "route's host")}
+		if rapid.Bool().Draw(t, "gateway") {
+			mm.Spec.HTTPRoute.GatewayRef = &v1beta1.GatewayReference{Name: "public"}
+		}
+	}
 	if rapid.IntRange(0, 3).Draw(t, "job server") == 0 {
 		mm.Spec.JobServer = &v1beta1.JobServer{DedicatedJobServer: true}
 	}

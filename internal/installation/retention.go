@@ -69,7 +69,7 @@ func (a *assessment) letGo() []plan.Step {
 	var first, then []plan.Step
 	var needs []string
 	for _, live := range a.Request.Live {
-		if !a.Request.Retained[live.Ref] || wanted[live.Ref] || live.Controller != a.Request.Owner || live.Deleting || formers(live.Managed, "") {
+		if !a.Request.Retained[live.Ref] || wanted[live.Ref] || live.Controller != a.Request.Owner || live.Deleting {
 			continue
 		}
 		step := plan.Step{Action: plan.Disown{Ref: live.Ref, UID: live.UID, Owner: a.Request.Owner}, Why: "its data outlives the installation"}

@@ -7,10 +7,10 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 )
 
-// credentialsAnnotation is on the pods while their credentials are others than
+// CredentialsAnnotation is on the pods while their credentials are others than
 // those with which the installation first ran. So neither an installation that is
 // taken over restarts, nor one whose Secrets never change.
-const credentialsAnnotation = "windlass.dev/credentials"
+const CredentialsAnnotation = "windlass.dev/credentials"
 
 // credentials is a digest of the Secrets that the pods get credentials from; empty
 // while one of them is missing.
@@ -29,7 +29,11 @@ func credentials(mm *v1beta1.Mattermost, secrets map[string]Secret) string {
 // rotated is the digest that the pods carry; empty for none.
 func rotated(s Snapshot, mm *v1beta1.Mattermost) string {
 	first, now := s.Mattermost.Status.Credentials, credentials(mm, s.Secrets)
-	if first == "" || now == "" || first == now || mm.Annotations[v1beta1.RotationAnnotation] == "off" {
+	if now == "" && s.Deployment != nil {
+		// One is missing for a moment; the pods keep what they say.
+		return s.Deployment.Spec.Template.Annotations[CredentialsAnnotation]
+	}
+	if first == "" || first == now || mm.Annotations[v1beta1.RotationAnnotation] == "off" {
 		return ""
 	}
 	return now

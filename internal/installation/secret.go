@@ -45,7 +45,8 @@ type Secret struct {
 	CheckScheme string `json:"checkScheme,omitempty"`
 	CheckHost   bool   `json:"checkHost,omitempty"`
 	// Digest changes when a value changes that pods get as a credential. It is keyed
-	// by the Secret, so that equal values in two of them do not show.
+	// by the Secret's name, so that equal values in two of them do not show, and one
+	// that is made anew with the same values has the same.
 	Digest string `json:"digest,omitempty"`
 	// Database is the name of the database in the Secret of a managed MySQL.
 	Database string `json:"database,omitempty"`
@@ -96,13 +97,14 @@ var knownKeys = []string{
 
 func facts(secret *corev1.Secret) Secret {
 	var s Secret
-	hash := hmac.New(sha256.New, []byte(secret.UID))
+	hash := hmac.New(sha256.New, []byte(secret.Namespace+"/"+secret.Name))
 	for _, key := range knownKeys {
 		value, ok := secret.Data[key]
 		if !ok {
 			continue
 		}
-		if key != keyCheckURL {
+		// Not what pods get no credential from.
+		if key != keyCheckURL && key != keyRootPassword {
 			fmt.Fprintf(hash, "%s\x00%d\x00%s", key, len(value), value)
 		}
 		s.Keys = append(s.Keys, key)
@@ -113,9 +115,7 @@ func facts(secret *corev1.Secret) Secret {
 	if len(s.Keys) > 0 {
 		s.Digest = hex.EncodeToString(hash.Sum(nil)[:8])
 	}
-	if database := string(secret.Data[keyDatabase]); s.Has(keyRootPassword) && s.Has(keyUser) && s.Has(keyPassword) && databaseName.MatchString(database) {
-		s.Database = database
-	}
+	s.Database = databaseIn(secret, s)
 	s.DatabaseScheme, _, _ = strings.Cut(string(secret.Data[keyConnection]), "://")
 	if !strings.Contains(string(secret.Data[keyConnection]), "://") {
 		s.DatabaseScheme = "" // It is no URL, and may be a password.
@@ -130,6 +130,16 @@ func facts(secret *corev1.Secret) Secret {
 		s.CheckScheme = otherScheme
 	}
 	return s
+}
+
+// databaseIn is the name of the database in the Secret of a managed MySQL; empty in
+// another one, where the key may hold anything.
+func databaseIn(secret *corev1.Secret, s Secret) string {
+	database := string(secret.Data[keyDatabase])
+	if s.Has(keyRootPassword) && s.Has(keyUser) && s.Has(keyPassword) && databaseName.MatchString(database) {
+		return database
+	}
+	return ""
 }
 
 // databaseName is what a name looks like, unlike a connection string.

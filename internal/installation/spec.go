@@ -179,7 +179,7 @@ func podAnnotations(mm *v1beta1.Mattermost, options RenderOptions) map[string]st
 		maps.Copy(all, map[string]string{"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": "8067"})
 	}
 	if options.Credentials != "" {
-		all[credentialsAnnotation] = options.Credentials
+		all[CredentialsAnnotation] = options.Credentials
 	}
 	return all
 }

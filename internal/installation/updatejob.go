@@ -110,6 +110,8 @@ func preUpgradeJob(mm *v1beta1.Mattermost, from *batchv1.CronJob, image string) 
 	if err := recast(from.Spec.JobTemplate.Spec, spec); err != nil {
 		return nil, fmt.Errorf("render pre-upgrade Job: %w", err)
 	}
+	// It has to be there until the database is being migrated, and to run at once.
+	spec.TTLSecondsAfterFinished, spec.Suspend = nil, nil
 	name, err := upgradeJobName(mm, "-pre-upgrade-", []any{image, spec})
 	if err != nil {
 		return nil, err

@@ -26,6 +26,8 @@ type upgrade struct {
 	From, To string
 	// Jobs have to succeed, one after the other.
 	Jobs []upgradeJob
+	// migrating says that the Job that migrates the database exists.
+	migrating bool
 	// Missing names the CronJob that the first of them is made of, if there is none.
 	Missing string
 	// Stale are Jobs of upgrades that are no longer wanted; they end before a
@@ -78,9 +80,12 @@ func assessUpgrade(s Snapshot, mm *v1beta1.Mattermost, deployment *unstructured.
 			continue
 		}
 		at := slices.IndexFunc(u.Jobs, func(j upgradeJob) bool { return j.Intent.GetName() == job.Name })
-		if at >= 0 && job.DeletionTimestamp == nil {
+		switch {
+		case at >= 0 && job.DeletionTimestamp == nil:
 			u.Jobs[at].Live = job
-		} else {
+		case u.migrating && job.Labels[appLabel] == preUpgradeLabel:
+			// What had to be done before was done; it is removed at the end.
+		default:
 			u.Stale = append(u.Stale, *job)
 		}
 	}
@@ -88,9 +93,18 @@ func assessUpgrade(s Snapshot, mm *v1beta1.Mattermost, deployment *unstructured.
 	return u, nil
 }
 
-// needs lists the Jobs of the upgrade.
+// needs lists the Jobs of the upgrade. Once the database is being migrated, what had
+// to be done before is over, whatever becomes of its Job or its template: a backup
+// of a half migrated database would take the place of the good one.
 func (u *upgrade) needs(s Snapshot, mm *v1beta1.Mattermost, deployment *unstructured.Unstructured) error {
-	if name := PreUpgrade(mm); name != "" {
+	migrate, err := UpdateJob(mm, deployment)
+	if err != nil {
+		return err
+	}
+	u.migrating = !updateJobDisabled(mm) && slices.ContainsFunc(s.Jobs, func(j batchv1.Job) bool {
+		return j.Name == migrate.GetName() && j.DeletionTimestamp == nil
+	})
+	if name := PreUpgrade(mm); name != "" && !u.migrating {
 		u.Needed = true
 		if s.PreUpgrade == nil {
 			u.Missing = name
@@ -107,12 +121,8 @@ func (u *upgrade) needs(s Snapshot, mm *v1beta1.Mattermost, deployment *unstruct
 	}
 	if !updateJobDisabled(mm) {
 		u.Needed = true
-		job, err := UpdateJob(mm, deployment)
-		if err != nil {
-			return err
-		}
 		u.Jobs = append(u.Jobs, upgradeJob{
-			Intent: job, Task: "migrates the database for",
+			Intent: migrate, Task: "migrates the database for",
 			Running: v1beta1.ReasonUpdateJobRunning, Failed: v1beta1.ReasonUpdateJobFailed, Succeeded: v1beta1.ReasonUpdateJobSucceeded,
 		})
 	}

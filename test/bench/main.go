@@ -22,6 +22,7 @@ import (
 // benchmarks return the figures that they print.
 var benchmarks = map[string]func(ctx context.Context, arguments []string) (any, error){
 	"installations": installations,
+	"adoption":      adoption,
 }
 
 func main() {
@@ -38,7 +39,7 @@ func main() {
 
 func run(ctx context.Context, arguments []string) error {
 	if len(arguments) == 0 || benchmarks[arguments[0]] == nil {
-		return errors.New("name a benchmark: installations")
+		return errors.New("name a benchmark: installations or adoption")
 	}
 	figures, err := benchmarks[arguments[0]](ctx, arguments[1:])
 	if err != nil {

@@ -46,7 +46,10 @@ var badInputs = map[string]struct {
 		mm.Spec.AWSLoadBalancerController = &v1beta1.AWSLoadBalancerController{Enabled: true}
 	}, v1beta1.ReasonInvalidSpec, "hosts"},
 	"route without a Gateway": {func(mm *v1beta1.Mattermost) { mm.Spec.HTTPRoute = &v1beta1.HTTPRoute{Enabled: true, Host: "r"} }, v1beta1.ReasonInvalidSpec, "gatewayRef"},
-	"negative replicas":       {func(mm *v1beta1.Mattermost) { mm.Spec.Replicas = new(int32(-1)) }, v1beta1.ReasonInvalidSpec, "spec.replicas"},
+	"route without a host": {func(mm *v1beta1.Mattermost) {
+		mm.Spec.HTTPRoute = &v1beta1.HTTPRoute{Enabled: true, GatewayRef: &v1beta1.GatewayReference{Name: "public"}}
+	}, v1beta1.ReasonInvalidSpec, "spec.httpRoute.host"},
+	"negative replicas": {func(mm *v1beta1.Mattermost) { mm.Spec.Replicas = new(int32(-1)) }, v1beta1.ReasonInvalidSpec, "spec.replicas"},
 	"forbidden volume": {func(mm *v1beta1.Mattermost) {
 		mm.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}}
 	}, v1beta1.ReasonInvalidSpec, "spec.volumes[0]"},

@@ -140,7 +140,9 @@ func StripMetadata(item any) (any, error) {
 		}
 	}
 	object.SetManagedFields(ours)
-	delete(object.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
+	if _, written := item.(*v1beta1.Mattermost); !written { // That one is written back whole.
+		delete(object.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
+	}
 	return object, nil
 }
 
@@ -157,6 +159,9 @@ func keepDeployment(d *appsv1.Deployment) {
 		return
 	}
 	kept := appsv1.DeploymentSpec{Replicas: d.Spec.Replicas, Selector: d.Spec.Selector}
+	if value, ok := d.Spec.Template.Annotations[installation.CredentialsAnnotation]; ok {
+		kept.Template.Annotations = map[string]string{installation.CredentialsAnnotation: value}
+	}
 	for _, c := range d.Spec.Template.Spec.Containers {
 		kept.Template.Spec.Containers = append(kept.Template.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image})
 	}

@@ -14,6 +14,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -130,14 +131,32 @@ func ownersName(_ context.Context, object client.Object) []types.NamespacedName 
 func companionsNames(cache client.Reader) func(context.Context, client.Object) []types.NamespacedName {
 	named := referring(cache, preUpgradeIndex)
 	return func(ctx context.Context, object client.Object) []types.NamespacedName {
-		if _, ok := object.(*batchv1.CronJob); ok {
+		switch object.(type) {
+		case *batchv1.CronJob:
 			return named(ctx, object)
+		case *networkingv1.IngressClass:
+			return namesakes(ctx, cache, object.GetName())
 		}
 		if name := installation.CompanionOf(object); name != "" {
 			return []types.NamespacedName{{Namespace: object.GetNamespace(), Name: name}}
 		}
 		return nil
 	}
+}
+
+// namesakes are the installations of a name, in whatever namespace.
+func namesakes(ctx context.Context, cache client.Reader, name string) []types.NamespacedName {
+	var list v1beta1.MattermostList
+	if err := cache.List(ctx, &list); err != nil {
+		return nil // As in referring.
+	}
+	var names []types.NamespacedName
+	for i := range list.Items {
+		if list.Items[i].Name == name {
+			names = append(names, client.ObjectKeyFromObject(&list.Items[i]))
+		}
+	}
+	return names
 }
 
 func targetsName(_ context.Context, object client.Object) []types.NamespacedName {
