@@ -134,13 +134,15 @@ func explain(ctx context.Context, c client.Client, name types.NamespacedName, no
 		e.State = "not seen by a controller yet"
 	}
 	for _, live := range s.Live {
-		e.Objects = append(e.Objects, ownedObject{Kind: live.Ref.Kind, Name: live.Ref.Name, Note: ownership(live.Controller == mm.UID, live.Deleting)})
+		e.Objects = append(e.Objects, ownedObject{Kind: live.Ref.Kind, Name: live.Ref.Name, Note: ownership(live.Controller == mm.UID, live.Deleting, live.Controller == "" && s.Outlives(live.Ref))})
 	}
 	return e, nil
 }
 
-func ownership(ours, deleting bool) string {
+func ownership(ours, deleting, outlives bool) string {
 	switch {
+	case outlives:
+		return "holds data or opens it, outlives the installation"
 	case !ours:
 		return "belongs to somebody else, left alone"
 	case deleting:

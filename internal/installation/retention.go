@@ -12,6 +12,9 @@ import (
 // What holds data, or opens it, has no owner and so outlives the installation,
 // unless its data policy says otherwise.
 
+// Outlives reports whether an object of the installation stays when that is deleted.
+func (s Snapshot) Outlives(ref plan.Ref) bool { return retained(s, s.Mattermost)[ref] }
+
 // retained are these objects, wanted now or before.
 func retained(s Snapshot, mm *v1beta1.Mattermost) map[plan.Ref]bool {
 	all := map[plan.Ref]bool{s.ref(claimKind, mm.Name): true}
