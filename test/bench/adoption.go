@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/config"
-	"windlass.dev/internal/devcluster"
 	"windlass.dev/internal/installation"
 )
 
@@ -47,18 +45,7 @@ func adoption(ctx context.Context, arguments []string) (any, error) {
 		return nil, errors.New("-n has to be at least 1")
 	}
 	figures := adoptionFigures{Benchmark: "adoption", N: o.n}
-	err := onCluster(ctx, o, func(cluster *devcluster.Cluster, fleet *fleet) (err error) {
-		dir, err := os.MkdirTemp("", "windlass-bench-")
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		t := &trial{o: o, dir: dir, cluster: cluster, fleet: fleet}
-		if err := t.access(ctx); err != nil {
-			return fmt.Errorf("access: %w", err)
-		}
-		return t.takeOver(ctx, &figures)
-	})
+	err := onTrial(ctx, o, func(t *trial) error { return t.takeOver(ctx, &figures) })
 	return figures, err
 }
 

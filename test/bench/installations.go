@@ -218,7 +218,17 @@ type trial struct {
 
 func measure(ctx context.Context, o options) (figures, error) {
 	var f figures
-	err := onCluster(ctx, o, func(cluster *devcluster.Cluster, fleet *fleet) (err error) {
+	err := onTrial(ctx, o, func(t *trial) error {
+		err := t.all(ctx)
+		f = t.figures
+		return err
+	})
+	return f, err
+}
+
+// onTrial runs do on a new cluster to which Windlass has access.
+func onTrial(ctx context.Context, o options, do func(*trial) error) error {
+	return onCluster(ctx, o, func(cluster *devcluster.Cluster, fleet *fleet) (err error) {
 		dir, err := os.MkdirTemp("", "windlass-bench-")
 		if err != nil {
 			return err
@@ -228,11 +238,8 @@ func measure(ctx context.Context, o options) (figures, error) {
 		if err := t.access(ctx); err != nil {
 			return fmt.Errorf("access: %w", err)
 		}
-		err = t.all(ctx)
-		f = t.figures
-		return err
+		return do(t)
 	})
-	return f, err
 }
 
 // access makes Windlass' kubeconfig and a token that may read metrics.

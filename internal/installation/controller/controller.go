@@ -57,7 +57,7 @@ func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable,
 	if err := addIndexes(ctx, host); err != nil {
 		return nil, err
 	}
-	if err := host.Registry.Register(states{cache: host.Reader, clock: host.Clock}); err != nil {
+	if err := host.Registry.Register(states{run: ctx, cache: host.Reader, clock: host.Clock}); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	c, err := controller.NewUnmanaged("mattermost", controller.Options{

@@ -24,9 +24,13 @@ var (
 
 // states counts the installations when it is asked, from the cache.
 type states struct {
+	run   context.Context //nolint:containedctx // A scrape comes with none; what it reads ends with the run.
 	cache client.Reader
 	clock clock.PassiveClock
 }
+
+// collectTimeout bounds a scrape: reading the cache takes milliseconds.
+const collectTimeout = 5 * time.Second
 
 func (states) Describe(descs chan<- *prometheus.Desc) {
 	descs <- installationsDesc
@@ -34,8 +38,10 @@ func (states) Describe(descs chan<- *prometheus.Desc) {
 }
 
 func (s states) Collect(metrics chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(s.run, collectTimeout)
+	defer cancel()
 	var list v1beta1.MattermostList
-	if err := s.cache.List(context.Background(), &list); err != nil {
+	if err := s.cache.List(ctx, &list); err != nil {
 		return // The cache is not filled yet.
 	}
 	counts := map[[2]string]int{}
