@@ -49,6 +49,9 @@ type Installations struct {
 	// Concurrency is how many installations are looked at at the same time, 1 to
 	// 200. Also read from MAX_RECONCILE_CONCURRENCY.
 	Concurrency int `json:"concurrency,omitempty"`
+	// Shape is that of new installations which do not say theirs: Standard, the
+	// default, or Strict, which equals what the Mattermost Operator makes.
+	Shape string `json:"shape,omitempty"`
 	// Lease is held while the controller acts. The default is that of the
 	// Mattermost Operator, so that during a swap the two never act together.
 	Lease Lease `json:"lease,omitzero"`
@@ -116,6 +119,7 @@ func Default() Configuration {
 		Resync:     metav1.Duration{Duration: 10 * time.Hour},
 		Installations: Installations{
 			Concurrency: 20,
+			Shape:       "Standard",
 			Lease:       Lease{Namespace: "mattermost-operator", Name: "b78a986e.mattermost.com"},
 		},
 		Leases: Leases{
@@ -195,6 +199,9 @@ func (c *Configuration) validate() error {
 	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	if n := c.Installations.Concurrency; n < 1 || n > 200 {
 		wrong("installations.concurrency is %d; want 1 to 200", n)
+	}
+	if s := c.Installations.Shape; s != "Standard" && s != "Strict" {
+		wrong("installations.shape is %q; want Standard or Strict", s)
 	}
 	if c.Resync.Duration < 10*time.Second {
 		wrong("resync is %s; want at least 10s", c.Resync.Duration)

@@ -197,7 +197,7 @@ func (d *Demo) takeOver(ctx context.Context) error {
 
 // leave makes what the Mattermost Operator makes of a resource, and returns the pods.
 func (d *Demo) leave(ctx context.Context, mm *v1beta1.Mattermost) (pods string, err error) {
-	left, err := installation.Render(installation.Default(mm), nil, installation.RenderOptions{})
+	left, err := installation.Render(installation.Default(mm), nil, installation.RenderOptions{Shape: v1beta1.ShapeStrict})
 	if err != nil {
 		return "", err
 	}

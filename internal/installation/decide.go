@@ -28,6 +28,7 @@ type assessment struct {
 	// Mattermost is the resource with its defaults.
 	Mattermost *v1beta1.Mattermost
 	Deleting   bool
+	Shape      v1beta1.Shape
 	// Paused says that nothing is to be changed.
 	Paused bool
 	// Problems keep the installation from being converged at all.
@@ -70,20 +71,24 @@ func assess(s Snapshot) assessment {
 		Mattermost: Default(s.Mattermost),
 		Deleting:   s.Mattermost.DeletionTimestamp != nil,
 		Paused:     paused(s.Mattermost),
+		Shape:      shapeOf(s),
 		Request:    inventory.Request{Owner: s.Mattermost.UID, Manager: Manager, Live: s.Live, Recorded: s.recorded()},
 	}
 	a.Request.Retained = retained(s, a.Mattermost)
 	if a.Deleting {
 		return a // Everything carries an owner reference, so Kubernetes removes it.
 	}
-	a.Problems = slices.Concat(Validate(a.Mattermost), Check(a.Mattermost, s.Secrets), checkClaim(a.Mattermost, s.Claim), checkCompanions(s), checkIngressClass(a.Mattermost, s.IngressClass))
+	a.Problems = slices.Concat(Validate(a.Mattermost), checkShape(a.Mattermost, a.Shape), Check(a.Mattermost, s.Secrets), checkClaim(a.Mattermost, s.Claim), checkCompanions(s), checkIngressClass(a.Mattermost, s.IngressClass))
 	// What runs keeps running as it is while there are problems, but deleting it must
 	// not delete data that is to be kept.
 	a.Steps = a.letGo()
 	if len(a.Problems) > 0 {
 		return a
 	}
-	r, err := Render(a.Mattermost, s.Secrets, RenderOptions{OmitReplicas: leavesReplicas(s, a.Mattermost), Claim: s.Claim, Credentials: rotated(s, a.Mattermost)})
+	r, err := Render(a.Mattermost, s.Secrets, RenderOptions{
+		OmitReplicas: leavesReplicas(s, a.Mattermost), Claim: s.Claim, Credentials: rotated(s, a.Mattermost),
+		Shape: a.Shape, Budgeted: budgeted(s, a.Mattermost),
+	})
 	if err == nil {
 		a.Upgrade, err = assessUpgrade(s, a.Mattermost, find(r.Objects, s.ref(deploymentKind, s.Mattermost.Name)))
 	}

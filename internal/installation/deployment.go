@@ -24,10 +24,17 @@ const pingPath = "/api/v4/system/ping"
 const defaultCheckTimeout = 5 * time.Minute
 
 func deployment(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) (*appsv1ac.DeploymentApplyConfiguration, error) {
-	containers := append([]corev1.Container{container(mm, secrets)}, mm.Spec.PodExtensions.SidecarContainers...)
-	pods, err := podSpec(mm, secrets, containers)
+	main := container(mm, secrets, options)
+	if !options.strict() {
+		main.StartupProbe, main.Lifecycle = startupProbe(main.LivenessProbe), drainFirst()
+	}
+	containers := append([]corev1.Container{main}, mm.Spec.PodExtensions.SidecarContainers...)
+	pods, err := podSpec(mm, secrets, containers, options)
 	if err != nil {
 		return nil, err
+	}
+	if !options.strict() {
+		pods.WithTerminationGracePeriodSeconds(gracePeriod).WithTopologySpreadConstraints(spread(mm)...)
 	}
 	template := corev1ac.PodTemplateSpec().WithLabels(podLabels(mm)).WithSpec(pods)
 	if annotations := podAnnotations(mm, options); len(annotations) > 0 {
@@ -61,7 +68,7 @@ func historyLimit(mm *v1beta1.Mattermost) int32 {
 	return 5
 }
 
-func podSpec(mm *v1beta1.Mattermost, secrets map[string]Secret, containers []corev1.Container) (*corev1ac.PodSpecApplyConfiguration, error) {
+func podSpec(mm *v1beta1.Mattermost, secrets map[string]Secret, containers []corev1.Container, options RenderOptions) (*corev1ac.PodSpecApplyConfiguration, error) {
 	spec := corev1.PodSpec{
 		ServiceAccountName: mm.Name,
 		ImagePullSecrets:   mm.Spec.ImagePullSecrets,
@@ -72,11 +79,15 @@ func podSpec(mm *v1beta1.Mattermost, secrets map[string]Secret, containers []cor
 		Tolerations:        mm.Spec.Scheduling.Tolerations,
 		Volumes:            volumes(mm),
 		Containers:         containers,
-		InitContainers:     slices.Concat(databaseChecks(mm, secrets), minioChecks(mm), mm.Spec.PodExtensions.InitContainers),
 	}
+	checks := slices.Concat(databaseChecks(mm, secrets), minioChecks(mm))
 	if t := mm.Spec.PodTemplate; t != nil {
 		spec.SecurityContext = t.SecurityContext
 	}
+	if !options.strict() {
+		confine(mm, &spec, checks)
+	}
+	spec.InitContainers = append(checks, mm.Spec.PodExtensions.InitContainers...)
 	// The user's parts have core types; an apply configuration has the same JSON.
 	content, err := json.Marshal(spec)
 	if err != nil {
@@ -89,7 +100,7 @@ func podSpec(mm *v1beta1.Mattermost, secrets map[string]Secret, containers []cor
 	return intent, nil
 }
 
-func container(mm *v1beta1.Mattermost, secrets map[string]Secret) corev1.Container {
+func container(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) corev1.Container {
 	c := corev1.Container{
 		Name:                     mainContainer,
 		Image:                    image(mm),
@@ -103,8 +114,8 @@ func container(mm *v1beta1.Mattermost, secrets map[string]Secret) corev1.Contain
 		Env:            environment(mm, secrets),
 		Resources:      mm.Spec.Scheduling.Resources,
 		VolumeMounts:   mounts(mm),
-		LivenessProbe:  probe(10, 10, 3, mm.Spec.Probes.LivenessProbe),
-		ReadinessProbe: probe(10, 5, 6, mm.Spec.Probes.ReadinessProbe),
+		LivenessProbe:  probe(10, 3, mm.Spec.Probes.LivenessProbe, options),
+		ReadinessProbe: probe(5, 6, mm.Spec.Probes.ReadinessProbe, options),
 	}
 	if t := mm.Spec.PodTemplate; t != nil {
 		c.SecurityContext = t.ContainerSecurityContext
@@ -127,7 +138,11 @@ func ports(mm *v1beta1.Mattermost) []corev1.ContainerPort {
 
 // probe returns the default with the user's settings over it: a handler
 // replaces the handler, a number other than 0 the number. Times are seconds.
-func probe(delay, period, failures int32, theirs corev1.Probe) *corev1.Probe {
+func probe(period, failures int32, theirs corev1.Probe, options RenderOptions) *corev1.Probe {
+	delay := int32(10)
+	if !options.strict() {
+		delay = 0 // Neither begins before the startup probe has succeeded.
+	}
 	p := &corev1.Probe{
 		ProbeHandler:        corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: pingPath, Port: intstr.FromInt32(appPort)}},
 		InitialDelaySeconds: cmp.Or(theirs.InitialDelaySeconds, delay),
@@ -135,6 +150,9 @@ func probe(delay, period, failures int32, theirs corev1.Probe) *corev1.Probe {
 		FailureThreshold:    cmp.Or(theirs.FailureThreshold, failures),
 		TimeoutSeconds:      theirs.TimeoutSeconds,
 		SuccessThreshold:    theirs.SuccessThreshold,
+	}
+	if !options.strict() {
+		p.TerminationGracePeriodSeconds = theirs.TerminationGracePeriodSeconds
 	}
 	if h := theirs.ProbeHandler; h.Exec != nil || h.HTTPGet != nil || h.TCPSocket != nil || h.GRPC != nil {
 		p.ProbeHandler = *h.DeepCopy()

@@ -41,10 +41,10 @@ func jobServerSelector(mm *v1beta1.Mattermost) map[string]string {
 // jobServer runs the jobs: the pods' main container with another command,
 // without what serves requests, and without sidecars.
 func jobServer(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) (*appsv1ac.DeploymentApplyConfiguration, error) {
-	c := container(mm, secrets)
+	c := container(mm, secrets, options)
 	c.Name, c.Command = jobServerContainer, []string{"mattermost", "jobserver"}
 	c.Ports, c.LivenessProbe, c.ReadinessProbe = nil, nil, nil
-	pods, err := podSpec(mm, secrets, []corev1.Container{c})
+	pods, err := podSpec(mm, secrets, []corev1.Container{c}, options)
 	if err != nil {
 		return nil, err
 	}

@@ -23,8 +23,8 @@ import (
 // set alone, and why that is right. A path that ends in * stands for all that
 // begin with it.
 var idle = map[string]string{
-	"spec.fileStore.operatorManaged.resources.*":        "the size is written there, and MinIO's pods would restart if they got it",
-	"spec.database.operatorManaged.resources.claims[]*": "CloudNativePG takes requests and limits",
+	"spec.fileStore.operatorManaged.resources.claims[]*": "MinIO's operator takes requests and limits",
+	"spec.database.operatorManaged.resources.claims[]*":  "CloudNativePG takes requests and limits",
 }
 
 // Volumes of these kinds are refused, whatever is in them.

@@ -38,12 +38,12 @@ func defaultFileStore(mm *v1beta1.Mattermost, preset *storePreset) {
 }
 
 // minio returns the resource of MinIO's operator; nil when there is none.
-func minio(mm *v1beta1.Mattermost) *unstructured.Unstructured {
+func minio(mm *v1beta1.Mattermost, options RenderOptions) *unstructured.Unstructured {
 	if fileStore(mm) != fileStoreManaged {
 		return nil
 	}
 	om := mm.Spec.FileStore.OperatorManaged
-	return managed(mm, minioKind, MinioName(mm.Name), map[string]any{
+	spec := map[string]any{
 		"replicas":    int64(*om.Replicas),
 		"mountPath":   "/export",
 		"credsSecret": map[string]any{"name": MinioName(mm.Name)},
@@ -51,7 +51,12 @@ func minio(mm *v1beta1.Mattermost) *unstructured.Unstructured {
 			"metadata": map[string]any{"name": MinioName(mm.Name)},
 			"spec":     volumeClaim(om.StorageSize),
 		},
-	})
+	}
+	// The Mattermost Operator leaves them out.
+	if resources := quantities(om.Resources); len(resources) > 0 && !options.strict() {
+		spec["resources"] = resources
+	}
+	return managed(mm, minioKind, MinioName(mm.Name), spec)
 }
 
 // minioChecks make the bucket, which has the installation's name, and wait for

@@ -158,7 +158,7 @@ func TestOracles(t *testing.T) {
 			if len(problems) > 0 {
 				t.Fatalf("refused: %v", problems)
 			}
-			r, err := Render(mm, o.secrets, RenderOptions{Claim: o.claim})
+			r, err := Render(mm, o.secrets, RenderOptions{Claim: o.claim, Shape: v1beta1.ShapeStrict})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -133,7 +133,11 @@ func anySnapshot(t *rapid.T) Snapshot {
 	if rapid.Bool().Draw(t, "upgrade") {
 		former.Spec.Version = "9.0.0"
 	}
-	r, err := Render(former, s.Secrets, RenderOptions{})
+	shape := anyShape(t)
+	if rapid.Bool().Draw(t, "recorded") {
+		mm.Status.Shape = shape
+	}
+	r, err := Render(former, s.Secrets, RenderOptions{Shape: shape})
 	if err != nil {
 		return s
 	}
@@ -174,6 +178,10 @@ func anySnapshot(t *rapid.T) Snapshot {
 	return s
 }
 
+func anyShape(t *rapid.T) v1beta1.Shape {
+	return rapid.SampledFrom([]v1beta1.Shape{v1beta1.ShapeStandard, v1beta1.ShapeStrict}).Draw(t, "shape")
+}
+
 func anyRollOut(t *rapid.T, mm *v1beta1.Mattermost, intent *unstructured.Unstructured) (*appsv1.Deployment, []appsv1.ReplicaSet) {
 	count := rapid.Int32Range(0, 3)
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: mm.Namespace, Name: mm.Name, UID: "d", Generation: 2, Annotations: map[string]string{revisionAnnotation: "2"}}}
@@ -191,7 +199,7 @@ func anyRollOut(t *rapid.T, mm *v1beta1.Mattermost, intent *unstructured.Unstruc
 
 func anyJobs(t *rapid.T, s Snapshot) []batchv1.Job {
 	mm := Default(s.Mattermost)
-	r, err := Render(mm, s.Secrets, RenderOptions{})
+	r, err := Render(mm, s.Secrets, RenderOptions{Shape: shapeOf(s)})
 	if err != nil {
 		return nil
 	}
@@ -348,7 +356,8 @@ func TestRenderKeepsItsInput(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		mm, secrets := Default(anyMattermost(t)), anySecrets(t)
 		before := mm.DeepCopy()
-		r, err := Render(mm, secrets, RenderOptions{})
+		options := RenderOptions{Shape: anyShape(t)}
+		r, err := Render(mm, secrets, options)
 		if err != nil {
 			return
 		}
@@ -359,7 +368,7 @@ func TestRenderKeepsItsInput(t *testing.T) {
 				}
 			}
 		}
-		again, err := Render(mm, secrets, RenderOptions{})
+		again, err := Render(mm, secrets, options)
 		if err != nil || !reflect.DeepEqual(r, again) {
 			t.Fatalf("%v, rendered another time:\n%s", err, cmp.Diff(r, again))
 		}

@@ -20,6 +20,10 @@ type RenderOptions struct {
 	// Claim is the installation's claim, if it exists: what cannot be changed of
 	// it, and is not asked for, stays.
 	Claim *corev1.PersistentVolumeClaim
+	// Shape is what the objects are like; empty is Standard.
+	Shape v1beta1.Shape
+	// Budgeted says that somebody else's disruption budget covers the pods.
+	Budgeted bool
 	// Credentials is what the pods say of theirs; empty for nothing.
 	Credentials string
 }
@@ -36,11 +40,11 @@ type Rendering struct {
 // patch that cannot be applied leaves its object as it is.
 func Render(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) (Rendering, error) {
 	var r Rendering
-	servicePatched, err := r.add(service(mm), servicePatch(mm), patchService)
+	servicePatched, err := r.add(service(mm, options), servicePatch(mm), patchService)
 	if err != nil {
 		return r, err
 	}
-	intents := []any{}
+	intents := standardObjects(mm, options)
 	if fileStore(mm) == fileStoreLocal {
 		c, err := claim(mm, options.Claim)
 		if err != nil {
@@ -48,7 +52,7 @@ func Render(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOpt
 		}
 		intents = append(intents, c)
 	}
-	for _, store := range []*unstructured.Unstructured{database(mm), minio(mm)} {
+	for _, store := range []*unstructured.Unstructured{database(mm), minio(mm, options)} {
 		if store != nil {
 			r.Objects = append(r.Objects, store)
 		}

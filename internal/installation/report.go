@@ -30,6 +30,9 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	mm := s.Mattermost.DeepCopy()
 	status := &mm.Status
 	status.ObservedGeneration = generation(s, a, outcome)
+	if !a.Paused && !a.Deleting && len(a.Problems) == 0 {
+		status.Shape = a.Shape // From here on it has objects of that shape.
+	}
 	status.Inventory = items(inventory.Next(a.Request, outcome))
 	status.Replicas, status.UpdatedReplicas = h.Replicas, h.Updated
 	if len(a.Problems) == 0 && !a.Deleting {
@@ -47,7 +50,7 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	c := conditions{list: &status.Conditions, generation: status.ObservedGeneration, now: now}
 	c.summary(summary)
 	c.paused(a)
-	c.warned(warnings(s.Mattermost, s.Secrets))
+	c.warned(warnings(s.Mattermost, s.Secrets, a.Shape))
 	if !a.Deleting {
 		c.set(databaseCondition(s, a))
 		c.set(fileStoreCondition(s, a))

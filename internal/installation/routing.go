@@ -56,31 +56,43 @@ func ingressWanted(mm *v1beta1.Mattermost) bool {
 	return mm.Spec.Ingress.Enabled
 }
 
-func service(mm *v1beta1.Mattermost) *corev1ac.ServiceApplyConfiguration {
-	port := func(name string, number int32, target string) *corev1ac.ServicePortApplyConfiguration {
-		protocol := "http"
-		if name == "https" {
-			protocol = name
-		}
-		return corev1ac.ServicePort().WithName(name).WithPort(number).WithTargetPort(intstr.FromString(target)).WithAppProtocol(protocol).WithProtocol(corev1.ProtocolTCP)
+func service(mm *v1beta1.Mattermost, options RenderOptions) *corev1ac.ServiceApplyConfiguration {
+	spec := corev1ac.ServiceSpec().WithSelector(selector(mm))
+	if options.strict() {
+		// It sends requests to pods that cannot answer yet, too.
+		spec.WithPublishNotReadyAddresses(true)
 	}
-	// The nodes of a Mattermost cluster find each other before they are ready.
-	spec := corev1ac.ServiceSpec().WithPublishNotReadyAddresses(true).WithSelector(selector(mm))
 	switch routing(mm) {
 	case routingLoadBalancer:
 		// Metrics are nobody's business outside.
-		spec.WithType(corev1.ServiceTypeLoadBalancer).WithPorts(port("http", 80, "app"), port("https", 443, "app"))
+		spec.WithType(corev1.ServiceTypeLoadBalancer).WithPorts(servicePort("http", 80, "app"), servicePort("https", 443, "app"))
 	case routingALB:
 		// The AWS load balancer reaches the pods by way of the nodes.
-		spec.WithType(corev1.ServiceTypeNodePort).WithPorts(port("app", appPort, "app"), port("metrics", metricsPort, "metrics"))
+		spec.WithType(corev1.ServiceTypeNodePort).WithPorts(podPorts()...)
 	default:
-		spec.WithClusterIP(corev1.ClusterIPNone).WithPorts(port("app", appPort, "app"), port("metrics", metricsPort, "metrics"))
+		spec.WithPorts(podPorts()...)
+		if options.strict() {
+			spec.WithClusterIP(corev1.ClusterIPNone)
+		}
 	}
 	return corev1ac.Service(mm.Name, mm.Namespace).
 		WithLabels(labels(mm)).
 		WithAnnotations(mm.Spec.ServiceAnnotations).
 		WithOwnerReferences(owner(mm)).
 		WithSpec(spec)
+}
+
+func servicePort(name string, number int32, target string) *corev1ac.ServicePortApplyConfiguration {
+	protocol := "http"
+	if name == "https" {
+		protocol = name
+	}
+	return corev1ac.ServicePort().WithName(name).WithPort(number).WithTargetPort(intstr.FromString(target)).WithAppProtocol(protocol).WithProtocol(corev1.ProtocolTCP)
+}
+
+// podPorts are those of the pods, by the same numbers.
+func podPorts() []*corev1ac.ServicePortApplyConfiguration {
+	return []*corev1ac.ServicePortApplyConfiguration{servicePort("app", appPort, "app"), servicePort("metrics", metricsPort, "metrics")}
 }
 
 // ingress returns the Ingress, for the AWS load balancer controller or for

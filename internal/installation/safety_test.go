@@ -24,6 +24,7 @@ func external() Snapshot {
 		Database:  v1beta1.Database{External: &v1beta1.ExternalDatabase{Secret: "db"}},
 		FileStore: v1beta1.FileStore{External: &v1beta1.ExternalFileStore{URL: "u", Bucket: "b", Secret: "fs"}},
 	}
+	mm.Status.Shape = v1beta1.ShapeStandard
 	return Snapshot{Mattermost: mm, Secrets: map[string]Secret{"db": {Keys: []string{keyConnection}}, "fs": {Keys: []string{keyAccess, keySecret}}}}
 }
 

@@ -7,6 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -32,6 +33,7 @@ var (
 	serviceKind        = schema.GroupKind{Kind: "Service"}
 	claimKind          = schema.GroupKind{Kind: "PersistentVolumeClaim"}
 	secretKind         = schema.GroupKind{Kind: "Secret"}
+	budgetKind         = schema.GroupKind{Group: "policy", Kind: "PodDisruptionBudget"}
 	serviceAccountKind = schema.GroupKind{Kind: "ServiceAccount"}
 )
 
@@ -63,6 +65,11 @@ type Snapshot struct {
 	IngressClass *networkingv1.IngressClass
 	// PreUpgrade is the CronJob that the spec names; nil when there is none.
 	PreUpgrade *batchv1.CronJob
+	// Budgets are the disruption budgets of the namespace that no installation made.
+	Budgets []policyv1.PodDisruptionBudget
+	// NewShape is that of an installation of which nothing says its shape; empty is
+	// Standard.
+	NewShape v1beta1.Shape
 	// ReplicaSets are those of the Deployment.
 	ReplicaSets []appsv1.ReplicaSet
 	// Jobs are those that the installation controls.
@@ -75,13 +82,13 @@ type Snapshot struct {
 // its Companions, and its update Jobs, whose names hold a digest.
 func Names(mm *v1beta1.Mattermost) []plan.Ref {
 	var names []plan.Ref
-	for _, kind := range []schema.GroupKind{serviceKind, serviceAccountKind, roleKind, roleBindingKind, ingressKind, deploymentKind, claimKind} {
+	for _, kind := range []schema.GroupKind{serviceKind, serviceAccountKind, roleKind, roleBindingKind, ingressKind, deploymentKind, claimKind, budgetKind} {
 		names = append(names, plan.RefOf(kind, mm.Namespace, mm.Name))
 	}
 	for _, name := range ownSecrets(mm) {
 		names = append(names, plan.RefOf(secretKind, mm.Namespace, name))
 	}
-	return append(names, plan.RefOf(deploymentKind, mm.Namespace, JobServerName(mm.Name)))
+	return append(names, plan.RefOf(serviceKind, mm.Namespace, HeadlessName(mm.Name)), plan.RefOf(deploymentKind, mm.Namespace, JobServerName(mm.Name)))
 }
 
 // ref names an object of the installation's namespace.

@@ -54,6 +54,7 @@ func UpdateJob(mm *v1beta1.Mattermost, deployment *unstructured.Unstructured) (*
 			break
 		}
 	}
+	pods.TopologySpreadConstraints = nil // It is one pod, and none of those that serve.
 	pods.WithRestartPolicy(corev1.RestartPolicyNever)
 	template := corev1ac.PodTemplateSpec().WithLabels(updateJobLabels(mm)).WithSpec(&pods)
 	if u := mm.Spec.UpdateJob; u != nil && len(u.ExtraAnnotations) > 0 {

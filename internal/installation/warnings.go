@@ -14,7 +14,7 @@ import (
 // warnings say, in order, what of a stored spec is carried out otherwise than its
 // author may think. None of it keeps the installation from running: the Mattermost
 // Operator takes it too.
-func warnings(stored *v1beta1.Mattermost, secrets map[string]Secret) []string {
+func warnings(stored *v1beta1.Mattermost, secrets map[string]Secret, shape v1beta1.Shape) []string {
 	var all []string
 	warn := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if size := stored.Spec.Size; size != "" {
@@ -34,21 +34,21 @@ func warnings(stored *v1beta1.Mattermost, secrets map[string]Secret) []string {
 	if name := externalDatabase(stored); name != "" && secrets[name].HasValue(keyConnection) && secrets[name].DatabaseScheme == "" {
 		warn("spec.database.external.secret: %s in Secret %q has no scheme such as postgres://, so that Mattermost takes it for the name of a file.", keyConnection, name)
 	}
-	all = append(all, leftOut(stored)...)
+	all = append(all, leftOut(stored, shape)...)
 	slices.Sort(all)
 	return all
 }
 
 // leftOut are the parts of a spec that are not carried out.
-func leftOut(stored *v1beta1.Mattermost) []string {
+func leftOut(stored *v1beta1.Mattermost, shape v1beta1.Shape) []string {
 	var all []string
 	warn := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	for name, times := range repeatedNames(stored) {
 		warn("spec.mattermostEnv: %s is there %d times, and the last one counts.", name, times)
 	}
 	for path, probe := range map[string]corev1.Probe{"spec.probes.livenessProbe": stored.Spec.Probes.LivenessProbe, "spec.probes.readinessProbe": stored.Spec.Probes.ReadinessProbe} {
-		if probe.TerminationGracePeriodSeconds != nil {
-			warn("%s.terminationGracePeriodSeconds: it is left out, as the Mattermost Operator does; use spec.resourcePatch to set it.", path)
+		if probe.TerminationGracePeriodSeconds != nil && shape == v1beta1.ShapeStrict {
+			warn("%s.terminationGracePeriodSeconds: the strict shape leaves it out, as the Mattermost Operator does; use spec.resourcePatch to set it.", path)
 		}
 	}
 	for path, annotations := range routeAnnotations(stored) {

@@ -190,7 +190,9 @@ func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Con
 	if cfg.Installations.Disabled {
 		return nil
 	}
-	runnable, err := installations.New(ctx, host, installations.Options{Concurrency: cfg.Installations.Concurrency})
+	runnable, err := installations.New(ctx, host, installations.Options{
+		Concurrency: cfg.Installations.Concurrency, NewShape: v1beta1.Shape(cfg.Installations.Shape),
+	})
 	if err != nil {
 		return fmt.Errorf("installations controller: %w", err)
 	}

@@ -106,7 +106,7 @@ func (f *fleet) leave(ctx context.Context) error {
 	if err := f.create(ctx); err != nil {
 		return err
 	}
-	objects, err := f.render(ctx)
+	objects, err := f.render(ctx, v1beta1.ShapeStrict)
 	if err != nil {
 		return err
 	}

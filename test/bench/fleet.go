@@ -94,7 +94,7 @@ func (f *fleet) create(ctx context.Context) error {
 
 // render returns what Windlass applies for each installation, with the owners
 // that exist already.
-func (f *fleet) render(ctx context.Context) (map[string][]*unstructured.Unstructured, error) {
+func (f *fleet) render(ctx context.Context, shape v1beta1.Shape) (map[string][]*unstructured.Unstructured, error) {
 	var list v1beta1.MattermostList
 	if err := f.client.List(ctx, &list); err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func (f *fleet) render(ctx context.Context) (map[string][]*unstructured.Unstruct
 			}
 			secrets[secret.Name] = installation.FactsOf(installation.Redact(secret))
 		}
-		r, err := installation.Render(installation.Default(mm), secrets, installation.RenderOptions{})
+		r, err := installation.Render(installation.Default(mm), secrets, installation.RenderOptions{Shape: shape})
 		if err != nil {
 			return nil, err
 		}

@@ -188,7 +188,7 @@ func floor(ctx context.Context, o options) (seconds float64, err error) {
 		if err := f.create(ctx); err != nil { // As owners; nobody carries them out.
 			return err
 		}
-		objects, err := f.render(ctx)
+		objects, err := f.render(ctx, v1beta1.ShapeStandard)
 		if err != nil {
 			return err
 		}

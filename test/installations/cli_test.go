@@ -139,7 +139,7 @@ func TestPlanAndExplain(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &plans); code != 0 || err != nil || len(plans) != 1 {
 		t.Fatalf("plan: exit code %d, %v, %s %s", code, err, out, problems)
 	}
-	if plans[0].Exists || len(plans[0].Steps) != 7 { // Six objects, and the defaults.
+	if plans[0].Exists || len(plans[0].Steps) != 9 { // Eight objects, and the defaults.
 		t.Errorf("plan: %+v", plans[0])
 	}
 	if err := c.Get(t.Context(), name, &v1beta1.Mattermost{}); client.IgnoreNotFound(err) != nil || err == nil {

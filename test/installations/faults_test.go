@@ -89,7 +89,7 @@ var scenarios = map[string]scenario{
 		change: func(t *testing.T, c client.Client, name types.NamespacedName) {
 			create(t, c, name.Namespace, name.Name)
 		},
-		writes: 9,
+		writes: 11,
 	},
 	"upgrade": {
 		change: func(t *testing.T, c client.Client, name types.NamespacedName) {
@@ -105,7 +105,7 @@ var scenarios = map[string]scenario{
 		change: func(t *testing.T, c client.Client, name types.NamespacedName) {
 			managed(t, c, name.Namespace, name.Name, "")
 		},
-		writes: 13,
+		writes: 15,
 	},
 }
 
@@ -250,6 +250,9 @@ func nothingLeft(ctx context.Context, c client.Client, name types.NamespacedName
 			return fmt.Sprintf("%T to be gone", part), err
 		}
 	}
+	if err := c.Get(ctx, sibling(name, "-headless"), &corev1.Service{}); !apierrors.IsNotFound(err) {
+		return "the headless Service to be gone", err
+	}
 	return "", nil
 }
 
@@ -280,6 +283,10 @@ func world(t *testing.T, c client.Client, name types.NamespacedName) map[string]
 			delete(content, "status")
 		}
 		unstructured.RemoveNestedField(content, "subjects") // They name the namespace.
+		if service, ok := object.(*corev1.Service); ok && service.Spec.ClusterIP != corev1.ClusterIPNone {
+			unstructured.RemoveNestedField(content, "spec", "clusterIP")
+			unstructured.RemoveNestedField(content, "spec", "clusterIPs")
+		}
 		all[fmt.Sprintf("%T", object)] = content
 	}
 	for what, object := range map[types.NamespacedName]*unstructured.Unstructured{

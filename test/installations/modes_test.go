@@ -95,7 +95,7 @@ func TestRoutes(t *testing.T) {
 	if mm := stable(t, c, name); mm.Status.Endpoint != "chat.example.com" {
 		t.Errorf("endpoint %q, want the host of the Ingress", mm.Status.Endpoint)
 	}
-	if s := get(t, c, name, &corev1.Service{}); s.Spec.ClusterIP != corev1.ClusterIPNone {
+	if s := get(t, c, name, &corev1.Service{}); s.Spec.Type != corev1.ServiceTypeClusterIP || len(s.Spec.Ports) != 2 {
 		t.Errorf("Service: %+v", s.Spec)
 	}
 	if again := get(t, c, name, &appsv1.Deployment{}).UID; again != pods {
@@ -342,7 +342,7 @@ func TestResourcePatch(t *testing.T) {
 	if mm := stable(t, c, name); mm.Status.ResourcePatch != nil || meta.FindStatusCondition(mm.Status.Conditions, v1beta1.ConditionResourcesPatched) != nil {
 		t.Errorf("status: %+v", mm.Status)
 	}
-	if seconds := *get(t, c, name, &appsv1.Deployment{}).Spec.Template.Spec.TerminationGracePeriodSeconds; seconds != 30 {
-		t.Errorf("the grace period is %d s without the patch, want Kubernetes' 30", seconds)
+	if seconds := *get(t, c, name, &appsv1.Deployment{}).Spec.Template.Spec.TerminationGracePeriodSeconds; seconds != 60 {
+		t.Errorf("the grace period is %d s without the patch, want the standard shape's 60", seconds)
 	}
 }

@@ -121,6 +121,7 @@ func changes() []func(*v1beta1.Mattermost) {
 		},
 		func(mm *v1beta1.Mattermost) {
 			mm.Annotations = map[string]string{v1beta1.DataPolicyAnnotation: "Delete"}
+			mm.Annotations[v1beta1.ShapeAnnotation] = string(v1beta1.ShapeStrict)
 			mm.Spec.HTTPRoute = nil
 			mm.Spec.AWSLoadBalancerController = &v1beta1.AWSLoadBalancerController{Enabled: true, Hosts: []v1beta1.IngressHost{{HostName: "alb.example.com"}}}
 		},

@@ -8,6 +8,8 @@ const (
 	// DataPolicyAnnotation says what becomes of the data that Windlass had made for
 	// an installation when the resource is deleted: Retain, the default, or Delete.
 	DataPolicyAnnotation = "windlass.dev/data-policy"
+	// ShapeAnnotation chooses the Shape of an installation: Strict or Standard.
+	ShapeAnnotation = "windlass.dev/shape"
 	// PausedAnnotation set to "true" has Windlass change nothing about an
 	// installation. It still reports.
 	PausedAnnotation = "windlass.dev/paused"

@@ -522,6 +522,19 @@ const (
 	Stable RunningState = "stable"
 )
 
+// Shape is what the objects of an installation are like.
+// +kubebuilder:validation:Enum=Strict;Standard
+type Shape string
+
+const (
+	// ShapeStrict is equal to what the Mattermost Operator makes. It is that of an
+	// installation that is taken over, so that no pod restarts.
+	ShapeStrict Shape = "Strict"
+	// ShapeStandard is that of a new installation: only ready pods are served, they
+	// drain before they stop, and they are spread, budgeted and confined.
+	ShapeStandard Shape = "Standard"
+)
+
 // MattermostStatus is what an installation was last seen to be.
 type MattermostStatus struct {
 	// State is reconciling, ready or stable.
@@ -551,6 +564,10 @@ type MattermostStatus struct {
 	// ResourcePatch is what became of spec.resourcePatch.
 	// +optional
 	ResourcePatch *ResourcePatchStatus `json:"resourcePatch,omitempty"`
+	// Shape is what the objects are like: equal to what the Mattermost Operator
+	// makes, or as Windlass makes them for a new installation.
+	// +optional
+	Shape Shape `json:"shape,omitempty"`
 	// Credentials is a digest of the Secrets with which the pods first ran. While
 	// the Secrets have another one, the pods carry it, so that they are replaced
 	// when it changes.

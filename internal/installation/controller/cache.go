@@ -8,6 +8,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -57,6 +58,11 @@ var (
 		New:              func() client.Object { return &batchv1.CronJob{} },
 		Named:            true,
 	}
+	budgets = kit.Kind{
+		GroupVersionKind: policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget"),
+		New:              func() client.Object { return &policyv1.PodDisruptionBudget{} },
+		NewList:          func() client.ObjectList { return &policyv1.PodDisruptionBudgetList{} },
+	}
 	jobs = kit.Kind{
 		GroupVersionKind: batchv1.SchemeGroupVersion.WithKind("Job"),
 		New:              func() client.Object { return &batchv1.Job{} },
@@ -76,6 +82,7 @@ var written = append(kit.Kinds{
 	kit.Metadata(schema.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress"}),
 	deployments,
 	jobs,
+	budgets,
 	secrets,
 	ingressClasses,
 }, companions()...)
@@ -100,6 +107,7 @@ func CacheByObject() map[client.Object]cache.ByObject {
 		&corev1.PersistentVolumeClaim{}:          {Transform: transform(keepClaim)},
 		&appsv1.ReplicaSet{}:                     {Transform: transform(keepReplicaSet)},
 		&batchv1.Job{}:                           {Transform: transform(keepJob)},
+		&policyv1.PodDisruptionBudget{}:          {Transform: transform(keepBudget)},
 		&corev1.Secret{}:                         {Transform: transform(func(s *corev1.Secret) { *s = *installation.Redact(s) })},
 		&autoscalingv2.HorizontalPodAutoscaler{}: {Transform: transform(keepAutoscaler)},
 	}
@@ -203,6 +211,14 @@ func keepJob(job *batchv1.Job) {
 	}
 }
 
+func keepBudget(b *policyv1.PodDisruptionBudget) {
+	b.Spec = policyv1.PodDisruptionBudgetSpec{Selector: b.Spec.Selector}
+	b.Status = policyv1.PodDisruptionBudgetStatus{}
+	if !mine(b) {
+		b.Annotations, b.Labels = nil, nil
+	}
+}
+
 func keepAutoscaler(hpa *autoscalingv2.HorizontalPodAutoscaler) {
 	hpa.Spec = autoscalingv2.HorizontalPodAutoscalerSpec{ScaleTargetRef: hpa.Spec.ScaleTargetRef}
 	hpa.Status = autoscalingv2.HorizontalPodAutoscalerStatus{}
@@ -217,6 +233,8 @@ const (
 	claimIndex = "windlass.dev/claim"
 	// preUpgradeIndex finds the installations that name a CronJob, by its name.
 	preUpgradeIndex = "windlass.dev/pre-upgrade"
+	// foreignIndex finds the disruption budgets that no installation made.
+	foreignIndex = "windlass.dev/foreign"
 	// targetIndex finds the autoscalers of a Deployment, by its name.
 	targetIndex = "windlass.dev/scale-target"
 )
@@ -249,6 +267,16 @@ func byPreUpgrade(object client.Object) []string {
 		return []string{name}
 	}
 	return nil
+}
+
+// foreign is the one value of foreignIndex.
+const foreign = "true"
+
+func byForeign(object client.Object) []string {
+	if mine(object) {
+		return nil
+	}
+	return []string{foreign}
 }
 
 func byTarget(object client.Object) []string {

@@ -15,6 +15,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -34,12 +35,15 @@ import (
 type Options struct {
 	// Concurrency is how many installations are looked at at the same time.
 	Concurrency int
+	// NewShape is that of installations of which nothing says their shape; empty is
+	// Standard.
+	NewShape v1beta1.Shape
 }
 
 // New returns the controller, ready to be started. It has told the cache what
 // it watches, so the cache fills before the controller runs.
 func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable, error) {
-	f := &feature{cache: host.Reader, optional: kit.Optional{
+	f := &feature{cache: host.Reader, newShape: options.NewShape, optional: kit.Optional{
 		Mapper: host.Mapper, Cache: host.Cache, Clock: host.Clock, Handler: kit.Enqueue(kit.Settle, companionsNames(host.Reader)),
 	}}
 	engine := &kit.Engine[*v1beta1.Mattermost, installation.Snapshot]{
@@ -85,6 +89,7 @@ func addIndexes(ctx context.Context, host kit.Host) error {
 		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, secretIndex, bySecret),
 		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, claimIndex, byClaim),
 		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, preUpgradeIndex, byPreUpgrade),
+		host.Cache.IndexField(ctx, &policyv1.PodDisruptionBudget{}, foreignIndex, byForeign),
 		host.Cache.IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, targetIndex, byTarget),
 		host.Cache.IndexField(ctx, &appsv1.ReplicaSet{}, kit.OwnerIndex, kit.IndexByOwner),
 	}
@@ -104,6 +109,7 @@ func watch(c controller.Controller, host kit.Host) error {
 		c.Watch(source.Kind[client.Object](host.Cache, &v1beta1.Mattermost{}, &handler.EnqueueRequestForObject{})),
 		c.Watch(source.Kind[client.Object](host.Cache, &appsv1.ReplicaSet{}, kit.Enqueue(kit.Settle, ownersName))),
 		c.Watch(source.Kind[client.Object](host.Cache, &autoscalingv2.HorizontalPodAutoscaler{}, kit.Enqueue(kit.Settle, targetsName))),
+		c.Watch(source.Kind[client.Object](host.Cache, &policyv1.PodDisruptionBudget{}, kit.Enqueue(kit.Settle, covered(host.Reader)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &corev1.Secret{}, kit.Enqueue(kit.Settle, referring(host.Reader, secretIndex)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &corev1.PersistentVolumeClaim{}, kit.Enqueue(kit.Settle, referring(host.Reader, claimIndex)))),
 	}
@@ -165,6 +171,29 @@ func targetsName(_ context.Context, object client.Object) []types.NamespacedName
 		names = append(names, types.NamespacedName{Namespace: object.GetNamespace(), Name: name})
 	}
 	return names
+}
+
+// covered wakes the installations whose pods a disruption budget counts that none of
+// them made. One that counts them no longer is heard of too: an update is told of
+// with the object from before.
+func covered(cache client.Reader) func(context.Context, client.Object) []types.NamespacedName {
+	return func(ctx context.Context, object client.Object) []types.NamespacedName {
+		budget, ok := object.(*policyv1.PodDisruptionBudget)
+		if !ok || mine(budget) {
+			return nil
+		}
+		var list v1beta1.MattermostList
+		if err := cache.List(ctx, &list, client.InNamespace(budget.Namespace)); err != nil {
+			return nil // As in referring.
+		}
+		var names []types.NamespacedName
+		for i := range list.Items {
+			if installation.Covers(budget, &list.Items[i]) {
+				names = append(names, client.ObjectKeyFromObject(&list.Items[i]))
+			}
+		}
+		return names
+	}
 }
 
 // referring wakes the installations that refer to a Secret or a claim.

@@ -12,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -28,12 +29,15 @@ import (
 type feature struct {
 	cache    client.Reader
 	optional kit.Optional
+	newShape v1beta1.Shape
 }
 
 var _ kit.Feature[*v1beta1.Mattermost, installation.Snapshot] = (*feature)(nil)
 
 func (f *feature) Observe(ctx context.Context, mm *v1beta1.Mattermost) (installation.Snapshot, error) {
-	return observe(ctx, f.cache, f.optional.Served, mm)
+	s, err := observe(ctx, f.cache, f.optional.Served, mm)
+	s.NewShape = f.newShape
+	return s, err
 }
 
 func (*feature) Decide(s installation.Snapshot, now time.Time) plan.Plan {
@@ -132,6 +136,9 @@ func observe(ctx context.Context, reader client.Reader, served served, mm *v1bet
 		return s, err
 	}
 	if err := observeClaim(ctx, reader, &s); err != nil {
+		return s, err
+	}
+	if err := observeBudgets(ctx, reader, &s); err != nil {
 		return s, err
 	}
 	return s, observeJobs(ctx, reader, &s)
@@ -259,6 +266,15 @@ func observeDeployments(ctx context.Context, reader client.Reader, s *installati
 		return fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
 	}
 	s.Autoscaled = len(autoscalers.Items) > 0
+	return nil
+}
+
+func observeBudgets(ctx context.Context, reader client.Reader, s *installation.Snapshot) error {
+	var list policyv1.PodDisruptionBudgetList
+	if err := reader.List(ctx, &list, client.InNamespace(s.Mattermost.Namespace), client.MatchingFields{foreignIndex: foreign}); err != nil {
+		return fmt.Errorf("list PodDisruptionBudgets: %w", err)
+	}
+	s.Budgets = list.Items
 	return nil
 }
 

@@ -428,6 +428,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: resourcePatch
       type:
         namedType: dev.windlass.api.installation.v1beta1.ResourcePatchStatus
+    - name: shape
+      type:
+        namedType: dev.windlass.api.installation.v1beta1.Shape
     - name: state
       type:
         namedType: dev.windlass.api.installation.v1beta1.RunningState
@@ -604,6 +607,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: io.k8s.api.core.v1.Toleration
           elementRelationship: atomic
+- name: dev.windlass.api.installation.v1beta1.Shape
+  scalar: string
 - name: dev.windlass.api.installation.v1beta1.UpdateJob
   map:
     fields:

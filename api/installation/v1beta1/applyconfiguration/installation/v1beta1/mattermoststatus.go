@@ -30,6 +30,9 @@ type MattermostStatusApplyConfiguration struct {
 	Error *string `json:"error,omitempty"`
 	// ResourcePatch is what became of spec.resourcePatch.
 	ResourcePatch *ResourcePatchStatusApplyConfiguration `json:"resourcePatch,omitempty"`
+	// Shape is what the objects are like: equal to what the Mattermost Operator
+	// makes, or as Windlass makes them for a new installation.
+	Shape *installationv1beta1.Shape `json:"shape,omitempty"`
 	// Credentials is a digest of the Secrets with which the pods first ran. While
 	// the Secrets have another one, the pods carry it, so that they are replaced
 	// when it changes.
@@ -116,6 +119,14 @@ func (b *MattermostStatusApplyConfiguration) WithError(value string) *Mattermost
 // If called multiple times, the ResourcePatch field is set to the value of the last call.
 func (b *MattermostStatusApplyConfiguration) WithResourcePatch(value *ResourcePatchStatusApplyConfiguration) *MattermostStatusApplyConfiguration {
 	b.ResourcePatch = value
+	return b
+}
+
+// WithShape sets the Shape field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Shape field is set to the value of the last call.
+func (b *MattermostStatusApplyConfiguration) WithShape(value installationv1beta1.Shape) *MattermostStatusApplyConfiguration {
+	b.Shape = &value
 	return b
 }
 
