@@ -69,7 +69,7 @@ func (d *Demo) Run(ctx context.Context) error {
 		{"Run two more, whose databases and files are made for them", d.otherStores},
 		{"Upgrade reports after a backup, which fails, and is put right", d.failedBackup},
 		{"Change the password of the database", d.rotate},
-		{"Take over an installation from the Mattermost Operator", d.takeOver},
+		{"Take over an installation from the Mattermost Operator, and hand it back", d.takeOver},
 		{"Look at the whole fleet again, and count what it costs", d.steady},
 		{"Delete archive and everything that it owned", d.remove},
 	}

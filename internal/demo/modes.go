@@ -192,6 +192,42 @@ func (d *Demo) takeOver(ctx context.Context) error {
 		return fmt.Errorf("before: %s; after: %s; annotations of the Service: %v", pods, now, service.Annotations)
 	}
 	d.verified("every field changed hands, and the same two pods serve")
+	return d.handBack(ctx, pods)
+}
+
+// handBack gives it to the Mattermost Operator again, as `windlass release` does.
+func (d *Demo) handBack(ctx context.Context, pods string) error {
+	name := types.NamespacedName{Namespace: namespace, Name: "veteran"}
+	mm := &v1beta1.Mattermost{}
+	if err := d.Client.Get(ctx, name, mm); err != nil {
+		return err
+	}
+	before := mm.DeepCopy()
+	metav1.SetMetaDataAnnotation(&mm.ObjectMeta, v1beta1.ReleasedAnnotation, "true")
+	if err := d.Client.Patch(ctx, mm, client.MergeFrom(before)); err != nil {
+		return err
+	}
+	err := d.until(ctx, func(ctx context.Context) (awaited string, err error) {
+		if err := d.Client.Get(ctx, name, mm); err != nil || installation.HandedOver(mm) {
+			return "", err
+		}
+		return "the release of veteran", nil
+	})
+	if err != nil {
+		return err
+	}
+	now, _, err := d.pods(ctx, "veteran")
+	if err != nil {
+		return err
+	}
+	service := &corev1.Service{}
+	if err := d.Client.Get(ctx, name, service); err != nil {
+		return err
+	}
+	if now != pods || service.Annotations["mattermost.com/last-applied"] == "" {
+		return fmt.Errorf("before: %s; after the release: %s; annotations of the Service: %v", pods, now, service.Annotations)
+	}
+	d.verified("every field is the Mattermost Operator's again, and still the same two pods serve")
 	return nil
 }
 

@@ -34,6 +34,9 @@ type assessment struct {
 	// Problems keep the installation from being converged at all.
 	Problems []Problem
 	Upgrade  upgrade
+	Release  release
+	// WritesBack says that the stored spec lacks defaults.
+	WritesBack bool
 	// Patches is what became of spec.resourcePatch; nil when there is none.
 	Patches *v1beta1.ResourcePatchStatus
 	// Request is what is wanted, beside what there is.
@@ -53,7 +56,7 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 	if a.Deleting || a.Paused {
 		return p
 	}
-	if writesBack(s, a.Mattermost) {
+	if a.WritesBack {
 		p.Steps = append(p.Steps, plan.Step{Action: WriteBack{a.Mattermost}, Why: "the stored spec lacks defaults"})
 	}
 	p.Steps = append(p.Steps, a.Steps...)
@@ -62,16 +65,24 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 
 // writesBack also holds for a spec with problems that Kubernetes cannot see: it
 // is the API's contract that what is stored is complete.
-func writesBack(s Snapshot, defaulted *v1beta1.Mattermost) bool {
-	return s.Mattermost.Annotations[v1beta1.WriteBackAnnotation] != "off" && !equality.Semantic.DeepEqual(s.Mattermost.Spec, defaulted.Spec)
+func writesBack(s Snapshot) bool {
+	return s.Mattermost.Annotations[v1beta1.WriteBackAnnotation] != "off" && !equality.Semantic.DeepEqual(s.Mattermost.Spec, Default(s.Mattermost).Spec)
 }
 
 func assess(s Snapshot) assessment {
+	a := assessSpec(s)
+	a.takeBack(s)
+	return a
+}
+
+// assessSpec compares what the spec asks for with what there is.
+func assessSpec(s Snapshot) assessment {
 	a := assessment{
 		Mattermost: Default(s.Mattermost),
 		Deleting:   s.Mattermost.DeletionTimestamp != nil,
 		Paused:     paused(s.Mattermost),
 		Shape:      shapeOf(s),
+		WritesBack: writesBack(s),
 		Request:    inventory.Request{Owner: s.Mattermost.UID, Manager: Manager, Live: s.Live, Recorded: s.recorded()},
 	}
 	a.Request.Retained = retained(s, a.Mattermost)
@@ -224,6 +235,12 @@ func (a assessment) notes() []plan.Note {
 	var notes []plan.Note
 	if a.Paused {
 		notes = append(notes, plan.Note{Subject: subject, Reason: v1beta1.ReasonPaused, Message: a.pausedMessage()})
+	}
+	if note, ok := a.releaseNote(subject); ok {
+		notes = append(notes, note)
+		if a.Release.Handing {
+			return notes // The rest is the Mattermost Operator's to worry about.
+		}
 	}
 	for _, problem := range a.Problems {
 		notes = append(notes, plan.Note{Subject: problem.Path, Reason: problem.Reason, Message: problem.Message})

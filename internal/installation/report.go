@@ -26,6 +26,9 @@ const messageLimit = 1024
 // Report returns a copy of the resource with the status it should now have.
 func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
 	a := assess(s)
+	if mm := a.reportRelease(s, outcome, now); mm != nil {
+		return mm
+	}
 	h := assessHealth(s, a.Mattermost, a.Request.Wanted, outcome.Applied)
 	mm := s.Mattermost.DeepCopy()
 	status := &mm.Status
@@ -50,6 +53,7 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	c := conditions{list: &status.Conditions, generation: status.ObservedGeneration, now: now}
 	c.summary(summary)
 	c.paused(a)
+	c.released(a)
 	c.warned(warnings(s.Mattermost, s.Secrets, a.Shape))
 	if !a.Deleting {
 		c.set(databaseCondition(s, a))
@@ -61,6 +65,25 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	if untilCounts(s.Mattermost, now) > 0 && sameButCounts(s.Mattermost.Status, mm.Status) {
 		return s.Mattermost.DeepCopy()
 	}
+	return mm
+}
+
+// reportRelease leaves of the status what the Mattermost Operator knows, and a word
+// for those who look at it before that does. Once all objects are handed over it is
+// not written any more. It returns nil while the status is ours.
+func (a assessment) reportRelease(s Snapshot, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
+	mm := s.Mattermost.DeepCopy()
+	switch {
+	case Released(mm) && a.Deleting || a.Release.Over && !a.Paused:
+		return mm
+	case !a.Release.Handing || a.Paused || len(outcome.Failed)+len(outcome.Blocked) > 0:
+		return nil
+	}
+	status := &mm.Status
+	status.Inventory, status.Credentials, status.Shape = nil, "", ""
+	kept := []string{v1beta1.ConditionReady, v1beta1.ConditionReconciling, v1beta1.ConditionStalled}
+	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return !slices.Contains(kept, c.Type) })
+	conditions{list: &status.Conditions, generation: mm.Generation, now: now}.released(a)
 	return mm
 }
 
@@ -89,6 +112,9 @@ func sameButCounts(a, b v1beta1.MattermostStatus) bool {
 // reported before may still be true, so only the summary changes.
 func Unknown(stored *v1beta1.Mattermost, err error, now time.Time) *v1beta1.Mattermost {
 	mm := stored.DeepCopy()
+	if HandedOver(mm) {
+		return mm
+	}
 	c := conditions{list: &mm.Status.Conditions, generation: mm.Generation, now: now}
 	c.set(metav1.Condition{
 		Type: v1beta1.ConditionReady, Status: metav1.ConditionUnknown, Reason: v1beta1.ReasonObserveFailed,
@@ -418,6 +444,20 @@ func (c conditions) paused(a assessment) {
 		return
 	}
 	c.set(metav1.Condition{Type: v1beta1.ConditionPaused, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonPaused, Message: plan.Bounded(a.pausedMessage(), messageLimit)})
+}
+
+// released is there only while an annotation asks for it.
+func (c conditions) released(a assessment) {
+	note, asked := a.releaseNote("")
+	if !asked {
+		meta.RemoveStatusCondition(c.list, v1beta1.ConditionReleased)
+		return
+	}
+	status := metav1.ConditionFalse
+	if note.Reason == v1beta1.ReasonReleased {
+		status = metav1.ConditionTrue
+	}
+	c.set(metav1.Condition{Type: v1beta1.ConditionReleased, Status: status, Reason: note.Reason, Message: plan.Bounded(note.Message, messageLimit)})
 }
 
 // warned is there only while there is something to say.

@@ -22,7 +22,7 @@ func (w *Writer) takeOver(ctx context.Context, t plan.TakeOver) error {
 	if t.Subresource != "" {
 		manager += "-" + t.Subresource
 	}
-	return w.amend(ctx, t.Ref, t.UID, func(object *metav1.PartialObjectMetadata) error {
+	return w.amend(ctx, t.Ref, t.UID, w.manager, func(object *metav1.PartialObjectMetadata) error {
 		if err := moveFields(object, t, manager); err != nil {
 			return err
 		}
@@ -39,8 +39,9 @@ func (w *Writer) takeOver(ctx context.Context, t plan.TakeOver) error {
 // amend changes the metadata of an object, and reads no more of it, because it may
 // be a Secret. It reads past the cache, which does not keep what is others'. A
 // subresource's fields are moved this way too: in a patch of the
-// subresource the API server takes those from what it has stored.
-func (w *Writer) amend(ctx context.Context, ref plan.Ref, uid types.UID, change func(*metav1.PartialObjectMetadata) error) error {
+// subresource the API server takes those from what it has stored. What changes
+// beside the fields' ownership counts as the manager's.
+func (w *Writer) amend(ctx context.Context, ref plan.Ref, uid types.UID, manager string, change func(*metav1.PartialObjectMetadata) error) error {
 	kind, ok := w.kinds.Find(ref.GroupKind())
 	if !ok {
 		return fmt.Errorf("%s is not among the kinds of this controller", ref)
@@ -62,7 +63,7 @@ func (w *Writer) amend(ctx context.Context, ref plan.Ref, uid types.UID, change 
 	}
 	// The version guards against a change since it was read.
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := w.client.Patch(ctx, object, patch, client.FieldOwner(w.manager)); err != nil {
+	if err := w.client.Patch(ctx, object, patch, client.FieldOwner(manager)); err != nil {
 		return err
 	}
 	w.writes.Wrote(w.owner, kind, key, object.GetResourceVersion())

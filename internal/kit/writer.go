@@ -93,6 +93,7 @@ func (w *Writer) Delete(ctx context.Context, d plan.Delete) error {
 func (w *Writer) Update(ctx context.Context, kind Kind, object client.Object) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	object.SetManagedFields(nil) // The cache does not hold all of them; the API server knows.
 	if err := w.client.Update(ctx, object, client.FieldOwner(w.manager)); err != nil {
 		return err
 	}
@@ -141,13 +142,15 @@ func (w *Writer) do(ctx context.Context, action plan.Action, out *plan.Outcome, 
 		return w.Delete(ctx, action)
 	case plan.TakeOver:
 		return w.takeOver(ctx, action)
+	case plan.HandOver:
+		return w.handOver(ctx, action)
 	case plan.Own:
-		return w.amend(ctx, action.Ref, action.UID, func(object *metav1.PartialObjectMetadata) error {
+		return w.amend(ctx, action.Ref, action.UID, w.manager, func(object *metav1.PartialObjectMetadata) error {
 			object.SetOwnerReferences(append(object.GetOwnerReferences(), action.Owner))
 			return nil
 		})
 	case plan.Disown:
-		return w.amend(ctx, action.Ref, action.UID, func(object *metav1.PartialObjectMetadata) error {
+		return w.amend(ctx, action.Ref, action.UID, w.manager, func(object *metav1.PartialObjectMetadata) error {
 			disown(object, action.Owner)
 			return nil
 		})

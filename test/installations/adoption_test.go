@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/devcluster"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/installation"
 	"windlass.dev/internal/manager"
@@ -98,6 +99,12 @@ func adopt(t *testing.T, oracle string) {
 	if stored.Status.Error != "" || formerly(&stored, "status") {
 		t.Errorf("the former operator's status is still there: %+v", stored.Status)
 	}
+	undeleted(t, audit, from, user)
+}
+
+// undeleted wants no request to delete anything since a mark.
+func undeleted(t *testing.T, audit *devcluster.Audit, from devcluster.Mark, user string) {
+	t.Helper()
 	to, err := audit.Mark(t.Context())
 	if err != nil {
 		t.Fatal(err)

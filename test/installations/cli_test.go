@@ -166,3 +166,48 @@ func TestPlanAndExplain(t *testing.T) {
 		t.Errorf("plan of an existing one: exit code %d, %s", code, out)
 	}
 }
+
+// TestReleaseCommand hands over what can be, names what cannot, and says so by its
+// exit code.
+func TestReleaseCommand(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), admin(t)
+	at := []string{"--kubeconfig", clustertest.Kubeconfig(), "-n", ns}
+	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
+	strict, standard := create(t, c, ns, "strict"), create(t, c, ns, "standard")
+	edit(t, c, strict, func(mm *v1beta1.Mattermost) {
+		mm.Annotations = map[string]string{v1beta1.ShapeAnnotation: string(v1beta1.ShapeStrict)}
+	})
+	stable(t, c, strict)
+	stable(t, c, standard)
+
+	code, out, problems := command(t, append([]string{"release", "strict", "--dry-run"}, at...)...)
+	if code != 0 || !strings.Contains(out, "would be released") || !strings.Contains(out, "hand over Deployment/strict to mattermost-operator") {
+		t.Errorf("dry run: exit code %d, %s %s", code, out, problems)
+	}
+	if _, asked := get(t, c, strict, &v1beta1.Mattermost{}).Annotations[v1beta1.ReleasedAnnotation]; asked {
+		t.Error("the dry run asked for the release")
+	}
+	code, out, problems = command(t, append([]string{"release", "--all", "-o", "json"}, at...)...)
+	var results []struct{ Name, Result, Message string }
+	if err := json.Unmarshal([]byte(out), &results); code != 3 || err != nil || len(results) != 2 {
+		t.Fatalf("exit code %d, %v, %s %s", code, err, out, problems)
+	}
+	for _, r := range results {
+		want := map[string]string{"strict": "released", "standard": "cannot be released"}[r.Name]
+		if r.Result != want || (r.Name == "standard") != strings.Contains(r.Message, v1beta1.ShapeAnnotation) {
+			t.Errorf("%+v, want %s", r, want)
+		}
+	}
+	if _, asked := get(t, c, standard, &v1beta1.Mattermost{}).Annotations[v1beta1.ReleasedAnnotation]; asked {
+		t.Error("the release of what cannot be released was asked for")
+	}
+	for _, line := range []string{"release", "release a --all", "release a -A"} {
+		if code, _, problems := command(t, strings.Fields(line)...); code != 2 {
+			t.Errorf("windlass %s: exit code %d, %s", line, code, problems)
+		}
+	}
+	if code, _, problems := command(t, append([]string{"release", "nobody"}, at...)...); code != 1 || !strings.Contains(problems, "nobody") {
+		t.Errorf("release of what is not there: exit code %d, %s", code, problems)
+	}
+}

@@ -10,6 +10,10 @@ const (
 	DataPolicyAnnotation = "windlass.dev/data-policy"
 	// ShapeAnnotation chooses the Shape of an installation: Strict or Standard.
 	ShapeAnnotation = "windlass.dev/shape"
+	// ReleasedAnnotation set to "true" hands an installation back to the Mattermost
+	// Operator. From then on Windlass does nothing about it, until the annotation is
+	// removed.
+	ReleasedAnnotation = "windlass.dev/released"
 	// PausedAnnotation set to "true" has Windlass change nothing about an
 	// installation. It still reports.
 	PausedAnnotation = "windlass.dev/paused"

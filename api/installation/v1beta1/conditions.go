@@ -11,6 +11,9 @@ const (
 	ConditionStalled = "Stalled"
 	// ConditionPaused is there while the installation is paused.
 	ConditionPaused = "Paused"
+	// ConditionReleased says how far the way back to the Mattermost Operator is, while
+	// an annotation asks for it.
+	ConditionReleased = "Released"
 	// ConditionSpecWarnings is there while a part of the spec is carried out otherwise
 	// than its author may think.
 	ConditionSpecWarnings = "SpecWarnings"
@@ -92,6 +95,12 @@ const (
 	ReasonUpdateJobFailed = "UpdateJobFailed"
 	// ReasonUpdateJobSucceeded: the migration succeeded.
 	ReasonUpdateJobSucceeded = "UpdateJobSucceeded"
+	// ReasonNotReleasable: the Mattermost Operator could not carry the installation on.
+	ReasonNotReleasable = "NotReleasable"
+	// ReasonReleasing: the installation is handed over once it is as wanted.
+	ReasonReleasing = "Releasing"
+	// ReasonReleased: the installation was handed over.
+	ReasonReleased = "Released"
 	// ReasonConfigured: what is needed from outside is named and complete.
 	ReasonConfigured = "Configured"
 )

@@ -573,7 +573,7 @@ type MattermostStatus struct {
 	// when it changes.
 	// +optional
 	Credentials string `json:"credentials,omitempty"`
-	// Conditions are Ready, Reconciling or Stalled, Paused, SpecWarnings,
+	// Conditions are Ready, Reconciling or Stalled, Paused, Released, SpecWarnings,
 	// DatabaseReady, FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
 	// +listType=map
 	// +listMapKey=type

@@ -136,11 +136,14 @@ func StripMetadata(item any) (any, error) {
 		delete(companion.Object, "spec")
 	}
 	_, generated := item.(*corev1.Secret) // Those that we made are not applied, but updated.
+	_, resource := item.(*v1beta1.Mattermost)
 	var ours []metav1.ManagedFieldsEntry
 	for _, entry := range object.GetManagedFields() {
-		if entry.Manager == installation.Former && entry.Operation == metav1.ManagedFieldsOperationUpdate {
+		theirs := entry.Manager == installation.Former && entry.Operation == metav1.ManagedFieldsOperationUpdate
+		if theirs || resource && (entry.Manager == installation.Manager || entry.Manager == installation.StatusManager) {
 			// That there are some is all that is asked.
 			ours = append(ours, metav1.ManagedFieldsEntry{Manager: entry.Manager, Operation: entry.Operation, Subresource: entry.Subresource})
+			continue
 		}
 		if entry.Manager == installation.Manager && (generated || entry.Operation == metav1.ManagedFieldsOperationApply) && entry.Subresource == "" {
 			entry.Time = nil
@@ -148,7 +151,7 @@ func StripMetadata(item any) (any, error) {
 		}
 	}
 	object.SetManagedFields(ours)
-	if _, written := item.(*v1beta1.Mattermost); !written { // That one is written back whole.
+	if !resource { // That one is written back whole.
 		delete(object.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
 	}
 	return object, nil

@@ -12,8 +12,10 @@ import (
 // person. Progress in between is in the status, where it can be watched.
 func announce(before, after *v1beta1.Mattermost) []kit.Event {
 	var events []kit.Event
-	if c := became(before, after, v1beta1.ConditionReady); c != nil {
-		events = append(events, becameStable(c))
+	for _, kind := range []string{v1beta1.ConditionReady, v1beta1.ConditionReleased} {
+		if c := became(before, after, kind); c != nil {
+			events = append(events, becameSo(c))
+		}
 	}
 	if c := became(before, after, v1beta1.ConditionStalled); c != nil {
 		events = append(events, stalled(c))
@@ -38,7 +40,7 @@ func became(before, after *v1beta1.Mattermost, kind string) *metav1.Condition {
 	return now
 }
 
-func becameStable(c *metav1.Condition) kit.Event {
+func becameSo(c *metav1.Condition) kit.Event {
 	return kit.Event{Reason: c.Reason, Action: "Reconcile", Message: c.Message}
 }
 

@@ -135,6 +135,31 @@ const (
 
 func (t TakeOver) String() string { return "take over " + t.Ref.String() + " from " + t.From }
 
+// HandOver is the way back: it makes another client the owner of what the controller
+// set, as if that client had set it by updates. It changes no value but what
+// Annotations and Own name.
+type HandOver struct {
+	Ref Ref
+	UID types.UID
+	// From are the controller's field managers, and To is the other client's.
+	From []string
+	To   string
+	// Subresource whose fields are handed over; empty for the object itself.
+	Subresource string
+	// Annotations are set.
+	Annotations map[string]string
+	// Own is who the object is deleted with from then on, if it has no owner; nil
+	// leaves the owners as they are.
+	Own *metav1.OwnerReference
+}
+
+func (h HandOver) String() string {
+	if h.Subresource != "" {
+		return "hand over " + h.Subresource + " of " + h.Ref.String() + " to " + h.To
+	}
+	return "hand over " + h.Ref.String() + " to " + h.To
+}
+
 // Own gives an object that has no controller one, so that it is deleted with it.
 type Own struct {
 	Ref   Ref

@@ -37,7 +37,7 @@ type MattermostStatusApplyConfiguration struct {
 	// the Secrets have another one, the pods carry it, so that they are replaced
 	// when it changes.
 	Credentials *string `json:"credentials,omitempty"`
-	// Conditions are Ready, Reconciling or Stalled, Paused, SpecWarnings,
+	// Conditions are Ready, Reconciling or Stalled, Paused, Released, SpecWarnings,
 	// DatabaseReady, FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// Inventory lists the objects that Windlass made for the installation.
