@@ -123,7 +123,7 @@ func (f *fleet) leave(ctx context.Context) error {
 			}
 		}
 		var mm v1beta1.Mattermost
-		if err := f.client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: "chat"}, &mm); err != nil {
+		if err := f.client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &mm); err != nil {
 			return err
 		}
 		mm.Spec = installation.Default(&mm).Spec

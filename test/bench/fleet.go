@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -24,14 +25,19 @@ import (
 // pods is how many each installation has.
 const pods = 1
 
+// name is that of each installation, and of its Deployment.
+const name = "chat"
+
 // fleet is many installations, a namespace each.
 type fleet struct {
 	client      client.WithWatch
 	n           int
 	concurrency int
+	// mixed has them use all modes in turn.
+	mixed bool
 }
 
-func newFleet(config *rest.Config, n, concurrency int) (*fleet, error) {
+func newFleet(config *rest.Config, o options) (*fleet, error) {
 	scheme, err := manager.Scheme()
 	if err != nil {
 		return nil, err
@@ -39,7 +45,7 @@ func newFleet(config *rest.Config, n, concurrency int) (*fleet, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
 	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
-	return &fleet{client: c, n: n, concurrency: concurrency}, err
+	return &fleet{client: c, n: o.n, concurrency: o.concurrency, mixed: o.mixed}, err
 }
 
 // each calls do for every installation, as many at once as there may be.
@@ -47,10 +53,12 @@ func (f *fleet) each(ctx context.Context, do func(ctx context.Context, namespace
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(f.concurrency)
 	for i := range f.n {
-		group.Go(func() error { return do(ctx, fmt.Sprintf("customer-%04d", i)) })
+		group.Go(func() error { return do(ctx, namespaceOf(i)) })
 	}
 	return group.Wait()
 }
+
+func namespaceOf(i int) string { return fmt.Sprintf("customer-%04d", i) }
 
 // prepare makes what is there before any installation: namespaces and Secrets.
 func (f *fleet) prepare(ctx context.Context) error {
@@ -76,7 +84,7 @@ func secretsOf(namespace string) []*corev1.Secret {
 
 func mattermost(namespace string) *v1beta1.Mattermost {
 	return &v1beta1.Mattermost{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "chat"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: v1beta1.MattermostSpec{
 			Version:   "10.5.2",
 			Replicas:  new(int32(pods)),
@@ -87,14 +95,53 @@ func mattermost(namespace string) *v1beta1.Mattermost {
 	}
 }
 
-// create makes the resources that Windlass carries out.
-func (f *fleet) create(ctx context.Context) error {
-	return f.each(ctx, func(ctx context.Context, namespace string) error { return f.client.Create(ctx, mattermost(namespace)) })
+// modes are what a mixed fleet uses, in turn.
+var modes = []func(*v1beta1.Mattermost){
+	func(*v1beta1.Mattermost) {},
+	func(mm *v1beta1.Mattermost) {
+		mm.Annotations = map[string]string{v1beta1.ShapeAnnotation: string(v1beta1.ShapeStrict)}
+	},
+	func(mm *v1beta1.Mattermost) {
+		mm.Spec.Database = v1beta1.Database{OperatorManaged: &v1beta1.OperatorManagedDatabase{Type: "postgres"}}
+		mm.Spec.FileStore = v1beta1.FileStore{Local: &v1beta1.LocalFileStore{Enabled: true}}
+	},
+	func(mm *v1beta1.Mattermost) {
+		mm.Spec.Database, mm.Spec.FileStore = v1beta1.Database{}, v1beta1.FileStore{} // MySQL and MinIO.
+	},
+	func(mm *v1beta1.Mattermost) { mm.Spec.UseServiceLoadBalancer = true },
+	func(mm *v1beta1.Mattermost) {
+		mm.Spec.AWSLoadBalancerController = &v1beta1.AWSLoadBalancerController{Enabled: true, IngressClassName: "alb", Hosts: []v1beta1.IngressHost{{HostName: "alb.example.com"}}}
+	},
+	func(mm *v1beta1.Mattermost) {
+		mm.Spec.Ingress = nil
+		mm.Spec.HTTPRoute = &v1beta1.HTTPRoute{Enabled: true, Host: "route.example.com", GatewayRef: &v1beta1.GatewayReference{Name: "public"}}
+	},
+	func(mm *v1beta1.Mattermost) { mm.Spec.JobServer = &v1beta1.JobServer{DedicatedJobServer: true} },
+	func(mm *v1beta1.Mattermost) { mm.Spec.Replicas = new(int32(0)) },
+	func(mm *v1beta1.Mattermost) {
+		mm.Spec.ResourcePatch = &v1beta1.ResourcePatch{Deployment: &v1beta1.Patch{Patch: `[{"op":"add","path":"/spec/template/metadata/annotations","value":{"example.com/patched":"true"}}]`}}
+	},
 }
 
-// render returns what Windlass applies for each installation, with the owners
+// create makes the resources that Windlass carries out.
+func (f *fleet) create(ctx context.Context) error {
+	mode := map[string]int{}
+	for i := range f.n {
+		mode[namespaceOf(i)] = i % len(modes)
+	}
+	return f.each(ctx, func(ctx context.Context, namespace string) error {
+		mm := mattermost(namespace)
+		if f.mixed {
+			modes[mode[namespace]](mm)
+		}
+		return f.client.Create(ctx, mm)
+	})
+}
+
+// render returns what Windlass applies for each installation, in the shape that it
+// chooses or the one that all others have, with the owners
 // that exist already.
-func (f *fleet) render(ctx context.Context, shape v1beta1.Shape) (map[string][]*unstructured.Unstructured, error) {
+func (f *fleet) render(ctx context.Context, others v1beta1.Shape) (map[string][]*unstructured.Unstructured, error) {
 	var list v1beta1.MattermostList
 	if err := f.client.List(ctx, &list); err != nil {
 		return nil, err
@@ -110,6 +157,7 @@ func (f *fleet) render(ctx context.Context, shape v1beta1.Shape) (map[string][]*
 			}
 			secrets[secret.Name] = installation.FactsOf(installation.Redact(secret))
 		}
+		shape := cmp.Or(v1beta1.Shape(mm.Annotations[v1beta1.ShapeAnnotation]), others)
 		r, err := installation.Render(installation.Default(mm), secrets, installation.RenderOptions{Shape: shape})
 		if err != nil {
 			return nil, err
@@ -146,7 +194,9 @@ func (f *fleet) until(ctx context.Context, gvk schema.GroupVersionKind, done fun
 		return err
 	}
 	for i := range list.Items {
-		seen[list.Items[i].GetNamespace()] = done(&list.Items[i])
+		if list.Items[i].GetName() == name {
+			seen[list.Items[i].GetNamespace()] = done(&list.Items[i])
+		}
 	}
 	watcher, err := watchtools.NewRetryWatcherWithContext(ctx, list.GetResourceVersion(), &cache.ListWatch{
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
@@ -160,7 +210,7 @@ func (f *fleet) until(ctx context.Context, gvk schema.GroupVersionKind, done fun
 	for count(seen) < f.n {
 		select {
 		case event := <-watcher.ResultChan():
-			if object, ok := event.Object.(*unstructured.Unstructured); ok {
+			if object, ok := event.Object.(*unstructured.Unstructured); ok && object.GetName() == name {
 				seen[object.GetNamespace()] = done(object)
 			}
 		case <-ctx.Done():
@@ -187,7 +237,8 @@ func stable(object *unstructured.Unstructured) bool {
 }
 
 func available(object *unstructured.Unstructured) bool {
+	wanted, _, _ := unstructured.NestedInt64(object.Object, "spec", "replicas")
 	replicas, _, _ := unstructured.NestedInt64(object.Object, "status", "availableReplicas")
 	observed, _, _ := unstructured.NestedInt64(object.Object, "status", "observedGeneration")
-	return replicas == pods && observed == object.GetGeneration()
+	return replicas == wanted && observed == object.GetGeneration()
 }

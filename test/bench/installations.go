@@ -30,6 +30,7 @@ import (
 type figures struct {
 	Benchmark string `json:"benchmark"`
 	N         int    `json:"n"`
+	Mixed     bool   `json:"mixed,omitempty"`
 	Pairs     int    `json:"pairs"`
 	// Seconds is from the first resource's creation until all are stable, and
 	// FloorSeconds from the first object's until all Deployments are available.
@@ -38,7 +39,7 @@ type figures struct {
 	Ratio        float64 `json:"ratio"`
 
 	WritesPerInstallation  float64 `json:"writes_per_installation"`
-	ObjectsPerInstallation int     `json:"objects_per_installation"`
+	ObjectsPerInstallation float64 `json:"objects_per_installation"`
 	// Of a full resync of what is as it should be, and of a restart.
 	SteadyWrites   int     `json:"steady_writes"`
 	SteadyReads    int     `json:"steady_reads"`
@@ -52,12 +53,14 @@ type figures struct {
 type options struct {
 	n, pairs, concurrency int
 	windlass              string
+	mixed                 bool
 }
 
 func installations(ctx context.Context, arguments []string) (any, error) {
 	var o options
 	flags := flag.NewFlagSet("installations", flag.ContinueOnError)
 	flags.IntVar(&o.n, "n", 200, "how many installations, a namespace each")
+	flags.BoolVar(&o.mixed, "mix", false, "use all kinds of databases, file stores and routes, in turn")
 	flags.IntVar(&o.pairs, "pairs", 5, "how many times to measure both, alternately")
 	flags.StringVar(&o.windlass, "windlass", filepath.Join("bin", "windlass"), "the binary to measure")
 	if err := flags.Parse(arguments); err != nil {
@@ -102,7 +105,7 @@ func summarise(o options, all []figures) figures {
 		return most
 	}
 	f := all[0]
-	f.Benchmark, f.N, f.Pairs = "installations", o.n, o.pairs
+	f.Benchmark, f.N, f.Mixed, f.Pairs = "installations", o.n, o.mixed, o.pairs
 	f.Seconds = middle(func(f figures) float64 { return f.Seconds })
 	f.FloorSeconds = middle(func(f figures) float64 { return f.FloorSeconds })
 	f.Ratio = middle(func(f figures) float64 { return f.Seconds / f.FloorSeconds })
@@ -129,7 +132,7 @@ func onCluster(ctx context.Context, o options, do func(*devcluster.Cluster, *fle
 		return err
 	}
 	defer func() { err = errors.Join(err, cluster.Stop(context.WithoutCancel(ctx))) }()
-	f, err := newFleet(cluster.Config(), o.n, o.concurrency)
+	f, err := newFleet(cluster.Config(), o)
 	if err != nil {
 		return err
 	}
@@ -334,7 +337,7 @@ func (t *trial) creation(ctx context.Context, p *process) error {
 		return err
 	}
 	t.figures.WritesPerInstallation = float64(counted.writes) / float64(t.o.n)
-	t.figures.ObjectsPerInstallation = counted.objects / t.o.n
+	t.figures.ObjectsPerInstallation = float64(counted.objects) / float64(t.o.n)
 	t.figures.RSSMiB, err = p.peakMemory()
 	return err
 }
@@ -414,7 +417,10 @@ func (t *trial) count(ctx context.Context, from devcluster.Mark) (counts, error)
 	if err != nil {
 		return c, err
 	}
-	applied := map[string]bool{"services": true, "serviceaccounts": true, "roles": true, "rolebindings": true, "ingresses": true, "deployments": true}
+	applied := map[string]bool{
+		"services": true, "serviceaccounts": true, "roles": true, "rolebindings": true, "ingresses": true, "deployments": true, "poddisruptionbudgets": true,
+		"persistentvolumeclaims": true, "secrets": true, "mysqlclusters": true, "clusters": true, "minioinstances": true, "httproutes": true,
+	}
 	for _, request := range requests {
 		switch request.Resource {
 		case "leases", "tokenreviews", "subjectaccessreviews":

@@ -37,7 +37,9 @@ var broken = []struct {
 			mm.Spec.UpdateJob = &v1beta1.UpdateJob{ExtraAnnotations: map[string]string{"simulated.windlass.dev/outcome": "never"}}
 		})
 	}},
-	{v1beta1.ReasonSecretNotFound, func(_ *testing.T, _ client.Client, mm *v1beta1.Mattermost) { mm.Spec.Database.External.Secret = "missing" }},
+	{v1beta1.ReasonSecretNotFound, func(_ *testing.T, _ client.Client, mm *v1beta1.Mattermost) {
+		mm.Spec.Database.External.Secret = "missing"
+	}},
 	{v1beta1.ReasonClaimNotFound, func(_ *testing.T, _ client.Client, mm *v1beta1.Mattermost) {
 		mm.Spec.FileStore = v1beta1.FileStore{ExternalVolume: &v1beta1.ExternalVolumeFileStore{VolumeClaimName: "missing"}}
 	}},
