@@ -65,6 +65,7 @@ func devUpCommand() *cobra.Command {
 	}
 	dirFlag(cmd, &o.Dir)
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 3, "`NUMBER` of simulated nodes")
+	cmd.Flags().StringVar(&o.Version, "kubernetes", "", "minor `VERSION` of Kubernetes to behave as, such as 1.34; otherwise the newest")
 	cmd.Flags().BoolVar(&o.Ephemeral, "ephemeral", false, "remove the folder when the cluster stops")
 	cmd.Flags().BoolVar(&detach, "detach", false, "run in the background and return when the cluster is ready")
 	return cmd

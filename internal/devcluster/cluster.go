@@ -42,6 +42,9 @@ type Options struct {
 	Binary string
 	// Ephemeral removes Dir on Stop.
 	Ephemeral bool
+	// Version is the minor version of Kubernetes that the control plane behaves as,
+	// such as 1.34; empty is its own. It can be up to three versions older.
+	Version string
 	// Out is told what takes how long; nil for nobody.
 	Out io.Writer
 }
@@ -112,17 +115,17 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.launch("etcd", files.etcd()...); err != nil {
 		return err
 	}
-	if err := c.launch("kube-apiserver", files.apiserver()...); err != nil {
+	if err := c.launch("kube-apiserver", append(files.apiserver(), c.emulation()...)...); err != nil {
 		return err
 	}
 	if err := c.awaitServing(ctx); err != nil {
 		return err
 	}
 	t.done("etcd and kube-apiserver")
-	if err := c.launch("kube-controller-manager", files.controllerManager()...); err != nil {
+	if err := c.launch("kube-controller-manager", append(files.controllerManager(), c.emulation()...)...); err != nil {
 		return err
 	}
-	if err := c.launch("kube-scheduler", files.scheduler()...); err != nil {
+	if err := c.launch("kube-scheduler", append(files.scheduler(), c.emulation()...)...); err != nil {
 		return err
 	}
 	if c.simulator, err = startSimulator(ctx, c); err != nil {

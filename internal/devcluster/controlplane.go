@@ -198,6 +198,14 @@ func (f files) scheduler() []string {
 	}
 }
 
+// emulation has a part behave as another version of Kubernetes would.
+func (c *Cluster) emulation() []string {
+	if c.options.Version == "" {
+		return nil
+	}
+	return []string{"--emulated-version=" + c.options.Version}
+}
+
 // awaitServing waits until the API server says that it is ready.
 func (c *Cluster) awaitServing(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(c.admin)

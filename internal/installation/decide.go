@@ -34,6 +34,7 @@ type assessment struct {
 	// Problems keep the installation from being converged at all.
 	Problems []Problem
 	Upgrade  upgrade
+	RollBack rollBack
 	Release  release
 	// WritesBack says that the stored spec lacks defaults.
 	WritesBack bool
@@ -96,12 +97,14 @@ func assessSpec(s Snapshot) assessment {
 	if len(a.Problems) > 0 {
 		return a
 	}
-	r, err := Render(a.Mattermost, s.Secrets, RenderOptions{
+	a.RollBack = rolledBack(a.Mattermost)
+	running := a.RollBack.running(a.Mattermost)
+	r, err := Render(running, s.Secrets, RenderOptions{
 		OmitReplicas: leavesReplicas(s, a.Mattermost), Claim: s.Claim, Credentials: rotated(s, a.Mattermost),
 		Shape: a.Shape, Budgeted: budgeted(s, a.Mattermost),
 	})
 	if err == nil {
-		a.Upgrade, err = assessUpgrade(s, a.Mattermost, find(r.Objects, s.ref(deploymentKind, s.Mattermost.Name)))
+		a.Upgrade, err = assessUpgrade(s, running, find(r.Objects, s.ref(deploymentKind, s.Mattermost.Name)))
 	}
 	if err != nil {
 		a.Problems = []Problem{{Path: "spec", Reason: v1beta1.ReasonInvalidSpec, Message: err.Error()}}

@@ -124,12 +124,17 @@ func (h *health) jobServer(d *appsv1.Deployment) {
 }
 
 // stuck takes down what Kubernetes says of a roll-out that makes no progress.
-func (h *health) stuck(d *appsv1.Deployment) {
+func (h *health) stuck(d *appsv1.Deployment) { h.Stuck = cmp.Or(h.Stuck, noProgress(d)) }
+
+// noProgress is what Kubernetes says of a roll-out that makes no progress; empty for
+// one that does.
+func noProgress(d *appsv1.Deployment) string {
 	for _, c := range d.Status.Conditions {
-		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && h.Stuck == "" {
-			h.Stuck = fmt.Sprintf("%s: %s", c.Reason, c.Message)
+		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse {
+			return fmt.Sprintf("%s: %s", c.Reason, c.Message)
 		}
 	}
+	return ""
 }
 
 // rollOut reads how far the pods are.

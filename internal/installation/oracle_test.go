@@ -353,7 +353,8 @@ func filledIn(path string, value any) bool {
 	}
 	path = strings.NewReplacer("livenessProbe", "probe", "readinessProbe", "probe", "startupProbe", "probe").Replace(path)
 	if strings.HasSuffix(path, "annotations") {
-		return reflect.DeepEqual(value, map[string]any{"deployment.kubernetes.io/revision": "1"}) || strings.HasPrefix(path, "PersistentVolumeClaim/")
+		all, _ := value.(map[string]any)
+		return len(all) == 1 && all["deployment.kubernetes.io/revision"] != nil || strings.HasPrefix(path, "PersistentVolumeClaim/")
 	}
 	if strings.HasPrefix(path, "MysqlCluster/") && strings.HasSuffix(path, ".podSpec") || strings.HasPrefix(path, "MinIOInstance/") && strings.HasSuffix(path, ".scheduler") {
 		return true // Nothing but empty values.

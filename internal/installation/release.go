@@ -109,6 +109,9 @@ func blockers(a *assessment) []string {
 	if httpRouted(a.Mattermost) {
 		all = append(all, "Requests come by way of spec.httpRoute, which the Mattermost Operator does not know: use spec.ingress.")
 	}
+	if a.RollBack.From != "" {
+		all = append(all, "The upgrade to "+a.RollBack.From+" was rolled back, and the Mattermost Operator would begin it anew: set the version back.")
+	}
 	if !a.Upgrade.Done() && !a.Upgrade.Failed() {
 		all = append(all, "An upgrade is under way; the installation is handed over when it is over.")
 	}

@@ -50,11 +50,12 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	if summary.state != v1beta1.Reconciling && h.Updated > 0 || summary.state == v1beta1.Stable {
 		status.Version, status.Image = a.Mattermost.Spec.Version, a.Mattermost.Spec.Image
 	}
+	reportImages(s, a, h, status)
 	c := conditions{list: &status.Conditions, generation: status.ObservedGeneration, now: now}
 	c.summary(summary)
 	c.paused(a)
 	c.released(a)
-	c.warned(warnings(s.Mattermost, s.Secrets, a.Shape))
+	c.warned(warnings(s, a.Shape))
 	if !a.Deleting {
 		c.set(databaseCondition(s, a))
 		c.set(fileStoreCondition(s, a))
@@ -66,6 +67,19 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 		return s.Mattermost.DeepCopy()
 	}
 	return mm
+}
+
+// reportImages records which image serves well, and which one failed.
+func reportImages(s Snapshot, a assessment, h health, status *v1beta1.MattermostStatus) {
+	if status.State == v1beta1.Stable && h.Wanted > 0 {
+		status.Good = &v1beta1.Release{Image: a.Mattermost.Spec.Image, Version: a.Mattermost.Spec.Version}
+	}
+	if len(a.Problems) == 0 && !a.Deleting {
+		status.RolledBackFrom = failedImage(s, a.Mattermost)
+	}
+	if a.RollBack.From != "" && h.Updated > 0 {
+		status.Version, status.Image = a.RollBack.To.Version, a.RollBack.To.Image
+	}
 }
 
 // reportRelease leaves of the status what the Mattermost Operator knows, and a word
@@ -80,7 +94,7 @@ func (a assessment) reportRelease(s Snapshot, outcome plan.Outcome, now time.Tim
 		return nil
 	}
 	status := &mm.Status
-	status.Inventory, status.Credentials, status.Shape = nil, "", ""
+	status.Inventory, status.Credentials, status.Shape, status.Good, status.RolledBackFrom = nil, "", "", nil, ""
 	kept := []string{v1beta1.ConditionReady, v1beta1.ConditionReconciling, v1beta1.ConditionStalled}
 	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return !slices.Contains(kept, c.Type) })
 	conditions{list: &status.Conditions, generation: mm.Generation, now: now}.released(a)
@@ -205,6 +219,8 @@ func hindrance(a assessment, outcome plan.Outcome) (s summary, hindered bool) {
 		return problem(v1beta1.ReasonNotOwned, conflictsMessage(a.Conflicts), true)
 	case len(outcome.Failed) > 0:
 		return problem(v1beta1.ReasonApplyFailed, failuresMessage(outcome.Failed), false)
+	case a.RollBack.From != "":
+		return problem(v1beta1.ReasonRolledBack, plan.Bounded(a.RollBack.message(), messageLimit), true)
 	case a.Upgrade.Failed():
 		note, _ := a.Upgrade.note("")
 		return problem(note.Reason, plan.Bounded(note.Message, messageLimit), true)

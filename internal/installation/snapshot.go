@@ -10,6 +10,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/kit/inventory"
@@ -65,6 +66,8 @@ type Snapshot struct {
 	IngressClass *networkingv1.IngressClass
 	// PreUpgrade is the CronJob that the spec names; nil when there is none.
 	PreUpgrade *batchv1.CronJob
+	// Namesakes are, for each host of the installation, the others that have it too.
+	Namesakes map[string][]types.NamespacedName
 	// Budgets are the disruption budgets of the namespace that no installation made.
 	Budgets []policyv1.PodDisruptionBudget
 	// NewShape is that of an installation of which nothing says its shape; empty is

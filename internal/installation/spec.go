@@ -3,6 +3,7 @@ package installation
 import (
 	"cmp"
 	"maps"
+	"slices"
 	"strings"
 
 	"windlass.dev/api/installation/v1beta1"
@@ -126,6 +127,23 @@ func hosts(mm *v1beta1.Mattermost) []string {
 		all = append(all, mm.Spec.Ingress.Hosts...)
 	}
 	return hostNames(all)
+}
+
+// Hosts are those whose requests are to reach the installation, however they do.
+func Hosts(mm *v1beta1.Mattermost) []string {
+	var all []string
+	switch routing(mm) {
+	case routingIngress:
+		all = hosts(mm)
+	case routingALB:
+		all = hostNames(mm.Spec.AWSLoadBalancerController.Hosts)
+	default:
+	}
+	if httpRouted(mm) {
+		all = append(all, routeHosts(mm)...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // tlsSecret names the Secret with the certificate; empty for no TLS.

@@ -69,7 +69,8 @@ func assessUpgrade(s Snapshot, mm *v1beta1.Mattermost, deployment *unstructured.
 	if s.Deployment != nil {
 		u.From = mainImage(s.Deployment)
 	}
-	if u.From != "" && u.From != u.To {
+	// On the way back the database stays as it is: it was migrated for the newer one.
+	if u.From != "" && u.From != u.To && rolledBack(Default(s.Mattermost)).From != u.From {
 		if err := u.needs(s, mm, deployment); err != nil {
 			return u, err
 		}

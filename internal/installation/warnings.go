@@ -14,7 +14,8 @@ import (
 // warnings say, in order, what of a stored spec is carried out otherwise than its
 // author may think. None of it keeps the installation from running: the Mattermost
 // Operator takes it too.
-func warnings(stored *v1beta1.Mattermost, secrets map[string]Secret, shape v1beta1.Shape) []string {
+func warnings(s Snapshot, shape v1beta1.Shape) []string {
+	stored, secrets := s.Mattermost, s.Secrets
 	var all []string
 	warn := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if size := stored.Spec.Size; size != "" {
@@ -33,6 +34,9 @@ func warnings(stored *v1beta1.Mattermost, secrets map[string]Secret, shape v1bet
 	}
 	if name := externalDatabase(stored); name != "" && secrets[name].HasValue(keyConnection) && secrets[name].DatabaseScheme == "" {
 		warn("spec.database.external.secret: %s in Secret %q has no scheme such as postgres://, so that Mattermost takes it for the name of a file.", keyConnection, name)
+	}
+	for host, others := range s.Namesakes {
+		warn("spec: the host %s is also that of Mattermost %s, so that its requests reach one or the other.", host, others[0])
 	}
 	all = append(all, leftOut(stored, shape)...)
 	slices.Sort(all)

@@ -346,3 +346,33 @@ func TestResourcePatch(t *testing.T) {
 		t.Errorf("the grace period is %d s without the patch, want the standard shape's 60", seconds)
 	}
 }
+
+// TestSharedHost: two installations with one host are told of each other, and no
+// longer when one of them moves.
+func TestSharedHost(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), admin(t)
+	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
+	one, other := create(t, c, ns, "one"), create(t, c, ns, "other")
+	edit(t, c, other, func(mm *v1beta1.Mattermost) {
+		mm.Spec.Ingress.Hosts = []v1beta1.IngressHost{{HostName: "one.example.com"}}
+	})
+	for name, also := range map[types.NamespacedName]types.NamespacedName{one: other, other: one} {
+		said := says(t, c, name, v1beta1.ConditionSpecWarnings, v1beta1.ReasonAmbiguous)
+		if !strings.Contains(said.Message, "one.example.com") || !strings.Contains(said.Message, also.String()) {
+			t.Errorf("%s is told: %s", name, said.Message)
+		}
+		stable(t, c, name) // It is served all the same.
+	}
+	edit(t, c, other, func(mm *v1beta1.Mattermost) { mm.Spec.Ingress.Hosts = nil })
+	for _, name := range []types.NamespacedName{one, other} {
+		eventually(t, func(ctx context.Context) (string, error) {
+			var mm v1beta1.Mattermost
+			err := c.Get(ctx, name, &mm)
+			if said := meta.FindStatusCondition(mm.Status.Conditions, v1beta1.ConditionSpecWarnings); said != nil {
+				return "no warning; it says: " + said.Message, err
+			}
+			return "", err
+		})
+	}
+}

@@ -14,6 +14,9 @@ const (
 	// Operator. From then on Windlass does nothing about it, until the annotation is
 	// removed.
 	ReleasedAnnotation = "windlass.dev/released"
+	// RollBackAnnotation set to "on" has the image come back with which all pods last
+	// were available, when those of another one do not become so.
+	RollBackAnnotation = "windlass.dev/roll-back"
 	// PausedAnnotation set to "true" has Windlass change nothing about an
 	// installation. It still reports.
 	PausedAnnotation = "windlass.dev/paused"

@@ -101,6 +101,9 @@ const (
 	ReasonReleasing = "Releasing"
 	// ReasonReleased: the installation was handed over.
 	ReasonReleased = "Released"
+	// ReasonRolledBack: the pods of the wanted image did not become available, and
+	// those of the image before it serve again.
+	ReasonRolledBack = "RolledBack"
 	// ReasonConfigured: what is needed from outside is named and complete.
 	ReasonConfigured = "Configured"
 )

@@ -522,6 +522,12 @@ const (
 	Stable RunningState = "stable"
 )
 
+// Release is an image and its version, as in the spec.
+type Release struct {
+	Image   string `json:"image"`
+	Version string `json:"version"`
+}
+
 // Shape is what the objects of an installation are like.
 // +kubebuilder:validation:Enum=Strict;Standard
 type Shape string
@@ -573,6 +579,13 @@ type MattermostStatus struct {
 	// when it changes.
 	// +optional
 	Credentials string `json:"credentials,omitempty"`
+	// Good is the image with which all pods last were available.
+	// +optional
+	Good *Release `json:"good,omitempty"`
+	// RolledBackFrom is the full name of an image whose pods did not become available.
+	// While the spec wants it, the good one runs.
+	// +optional
+	RolledBackFrom string `json:"rolledBackFrom,omitempty"`
 	// Conditions are Ready, Reconciling or Stalled, Paused, Released, SpecWarnings,
 	// DatabaseReady, FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
 	// +listType=map

@@ -236,6 +236,8 @@ const (
 	claimIndex = "windlass.dev/claim"
 	// preUpgradeIndex finds the installations that name a CronJob, by its name.
 	preUpgradeIndex = "windlass.dev/pre-upgrade"
+	// hostIndex finds the installations that have a host.
+	hostIndex = "windlass.dev/host"
 	// foreignIndex finds the disruption budgets that no installation made.
 	foreignIndex = "windlass.dev/foreign"
 	// targetIndex finds the autoscalers of a Deployment, by its name.
@@ -270,6 +272,14 @@ func byPreUpgrade(object client.Object) []string {
 		return []string{name}
 	}
 	return nil
+}
+
+func byHost(object client.Object) []string {
+	mm, ok := object.(*v1beta1.Mattermost)
+	if !ok {
+		return nil
+	}
+	return installation.Hosts(mm)
 }
 
 // foreign is the one value of foreignIndex.

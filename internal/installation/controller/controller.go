@@ -8,6 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
@@ -89,6 +92,7 @@ func addIndexes(ctx context.Context, host kit.Host) error {
 		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, secretIndex, bySecret),
 		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, claimIndex, byClaim),
 		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, preUpgradeIndex, byPreUpgrade),
+		host.Cache.IndexField(ctx, &v1beta1.Mattermost{}, hostIndex, byHost),
 		host.Cache.IndexField(ctx, &policyv1.PodDisruptionBudget{}, foreignIndex, byForeign),
 		host.Cache.IndexField(ctx, &autoscalingv2.HorizontalPodAutoscaler{}, targetIndex, byTarget),
 		host.Cache.IndexField(ctx, &appsv1.ReplicaSet{}, kit.OwnerIndex, kit.IndexByOwner),
@@ -107,6 +111,7 @@ func addIndexes(ctx context.Context, host kit.Host) error {
 func watch(c controller.Controller, host kit.Host) error {
 	problems := []error{
 		c.Watch(source.Kind[client.Object](host.Cache, &v1beta1.Mattermost{}, &handler.EnqueueRequestForObject{})),
+		c.Watch(source.Kind[client.Object](host.Cache, &v1beta1.Mattermost{}, kit.Enqueue(kit.Settle, sharingHosts(host.Reader)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &appsv1.ReplicaSet{}, kit.Enqueue(kit.Settle, ownersName))),
 		c.Watch(source.Kind[client.Object](host.Cache, &autoscalingv2.HorizontalPodAutoscaler{}, kit.Enqueue(kit.Settle, targetsName))),
 		c.Watch(source.Kind[client.Object](host.Cache, &policyv1.PodDisruptionBudget{}, kit.Enqueue(kit.Settle, covered(host.Reader)))),
@@ -171,6 +176,39 @@ func targetsName(_ context.Context, object client.Object) []types.NamespacedName
 		names = append(names, types.NamespacedName{Namespace: object.GetNamespace(), Name: name})
 	}
 	return names
+}
+
+// sharingHosts wakes the installations that have a host of the one that changed.
+func sharingHosts(cache client.Reader) func(context.Context, client.Object) []types.NamespacedName {
+	return func(ctx context.Context, object client.Object) []types.NamespacedName {
+		mm, ok := object.(*v1beta1.Mattermost)
+		if !ok {
+			return nil
+		}
+		all, err := namesakesOf(ctx, cache, mm)
+		if err != nil {
+			return nil // As in referring.
+		}
+		return slices.Concat(slices.Collect(maps.Values(all))...)
+	}
+}
+
+// namesakesOf finds, for each host of an installation, the others that have it too.
+func namesakesOf(ctx context.Context, cache client.Reader, mm *v1beta1.Mattermost) (map[string][]types.NamespacedName, error) {
+	all := map[string][]types.NamespacedName{}
+	for _, host := range installation.Hosts(mm) {
+		var list v1beta1.MattermostList
+		if err := cache.List(ctx, &list, client.MatchingFields{hostIndex: host}); err != nil {
+			return nil, fmt.Errorf("list the installations with the host %s: %w", host, err)
+		}
+		for i := range list.Items {
+			if name := client.ObjectKeyFromObject(&list.Items[i]); name != client.ObjectKeyFromObject(mm) {
+				all[host] = append(all[host], name)
+			}
+		}
+		slices.SortFunc(all[host], func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
+	}
+	return all, nil
 }
 
 // covered wakes the installations whose pods a disruption budget counts that none of

@@ -141,6 +141,9 @@ func observe(ctx context.Context, reader client.Reader, served served, mm *v1bet
 	if err := observeBudgets(ctx, reader, &s); err != nil {
 		return s, err
 	}
+	if s.Namesakes, err = namesakesOf(ctx, reader, mm); err != nil {
+		return s, err
+	}
 	return s, observeJobs(ctx, reader, &s)
 }
 

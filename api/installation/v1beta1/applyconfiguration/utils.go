@@ -70,6 +70,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &installationv1beta1.PreUpgradeApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("Probes"):
 		return &installationv1beta1.ProbesApplyConfiguration{}
+	case v1beta1.SchemeGroupVersion.WithKind("Release"):
+		return &installationv1beta1.ReleaseApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("ResourcePatch"):
 		return &installationv1beta1.ResourcePatchApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("ResourcePatchStatus"):

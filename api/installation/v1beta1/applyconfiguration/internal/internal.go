@@ -406,6 +406,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: error
       type:
         scalar: string
+    - name: good
+      type:
+        namedType: dev.windlass.api.installation.v1beta1.Release
     - name: image
       type:
         scalar: string
@@ -428,6 +431,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: resourcePatch
       type:
         namedType: dev.windlass.api.installation.v1beta1.ResourcePatchStatus
+    - name: rolledBackFrom
+      type:
+        scalar: string
     - name: shape
       type:
         namedType: dev.windlass.api.installation.v1beta1.Shape
@@ -567,6 +573,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: readinessProbe
       type:
         namedType: io.k8s.api.core.v1.Probe
+- name: dev.windlass.api.installation.v1beta1.Release
+  map:
+    fields:
+    - name: image
+      type:
+        scalar: string
+    - name: version
+      type:
+        scalar: string
 - name: dev.windlass.api.installation.v1beta1.ResourcePatch
   map:
     fields:

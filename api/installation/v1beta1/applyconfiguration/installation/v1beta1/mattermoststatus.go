@@ -37,6 +37,11 @@ type MattermostStatusApplyConfiguration struct {
 	// the Secrets have another one, the pods carry it, so that they are replaced
 	// when it changes.
 	Credentials *string `json:"credentials,omitempty"`
+	// Good is the image with which all pods last were available.
+	Good *ReleaseApplyConfiguration `json:"good,omitempty"`
+	// RolledBackFrom is the full name of an image whose pods did not become available.
+	// While the spec wants it, the good one runs.
+	RolledBackFrom *string `json:"rolledBackFrom,omitempty"`
 	// Conditions are Ready, Reconciling or Stalled, Paused, Released, SpecWarnings,
 	// DatabaseReady, FileStoreReady, EndpointReady, UpdateJobSucceeded and ResourcesPatched.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
@@ -135,6 +140,22 @@ func (b *MattermostStatusApplyConfiguration) WithShape(value installationv1beta1
 // If called multiple times, the Credentials field is set to the value of the last call.
 func (b *MattermostStatusApplyConfiguration) WithCredentials(value string) *MattermostStatusApplyConfiguration {
 	b.Credentials = &value
+	return b
+}
+
+// WithGood sets the Good field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Good field is set to the value of the last call.
+func (b *MattermostStatusApplyConfiguration) WithGood(value *ReleaseApplyConfiguration) *MattermostStatusApplyConfiguration {
+	b.Good = value
+	return b
+}
+
+// WithRolledBackFrom sets the RolledBackFrom field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RolledBackFrom field is set to the value of the last call.
+func (b *MattermostStatusApplyConfiguration) WithRolledBackFrom(value string) *MattermostStatusApplyConfiguration {
+	b.RolledBackFrom = &value
 	return b
 }
 
