@@ -39,7 +39,9 @@ func planCommand() *cobra.Command {
 		Long: `Show what Windlass would do if the Mattermost resources in a file were applied,
 and why, without changing anything. The API server checks each resource in a dry
 run; the decision is made by the same code as in the controller, from what is in
-the cluster now. Resources of other kinds in the file are passed over.`,
+the cluster now. Resources of other kinds in the file are passed over. A new one is
+shown in the standard shape, unless its annotation ` + v1beta1.ShapeAnnotation + ` says otherwise:
+what Windlass is configured with is not known here.`,
 		Example: `  windlass plan -f chat.yaml
   kubectl get mm chat -o yaml | sed s/10.5.2/10.6.0/ | windlass plan -f -`,
 		Args: cobra.NoArgs,

@@ -160,6 +160,12 @@ func (h *health) rollOut(s Snapshot) {
 // Usable says that at least one pod of the newest revision serves.
 func (h health) Usable() bool { return h.Observed && h.Routed && (h.Updated > 0 || h.Wanted == 0) }
 
+// PodsRun says that all pods of the newest revision are available, and no others are
+// left; of none, nothing can be said.
+func (h health) PodsRun() bool {
+	return h.Observed && h.Wanted > 0 && h.Updated == h.Wanted && h.Replicas == h.Wanted
+}
+
 // Settled says that all is as wanted.
 func (h health) Settled() bool {
 	return h.Usable() && h.JobsRun && h.Updated == h.Wanted && h.Replicas == h.Wanted

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -61,9 +62,8 @@ func (a *assessment) takeBack(s Snapshot) {
 	a.Release.Asked = true
 	ours, begun := a.leftToHandOver(s)
 	if !begun && len(ours) > 0 {
-		a.Release.Blockers = blockers(a)
-		unfinished := (len(a.Steps) > 0 || a.WritesBack) && len(a.Problems) == 0
-		if len(a.Release.Blockers) > 0 || unfinished {
+		a.Release.Blockers = a.blockers(s)
+		if len(a.Release.Blockers) > 0 || len(a.Problems) == 0 && a.unfinished(s) {
 			return // First things first.
 		}
 	}
@@ -77,18 +77,30 @@ func (a *assessment) takeBack(s Snapshot) {
 	}
 }
 
-// leftToHandOver are the objects that are ours; begun says that others are the
-// Mattermost Operator's already.
+// leftToHandOver are the objects that are ours; begun says that others of those that
+// are wanted are the Mattermost Operator's already. What is not wanted may have been
+// its all along.
 func (a *assessment) leftToHandOver(s Snapshot) (ours []inventory.Live, begun bool) {
 	begun = formers(s.Mattermost.ManagedFields, "status")
 	for _, live := range s.Live {
-		begun = begun || formers(live.Managed, "")
-		mine := live.Controller == a.Request.Owner || a.Request.Retained[live.Ref]
-		if mine && !live.Deleting && live.Ref.GroupKind() != jobKind && hasManager(live.Managed, Manager) {
+		mine := (live.Controller == a.Request.Owner || a.Request.Retained[live.Ref]) && !live.Deleting && live.Ref.GroupKind() != jobKind
+		switch {
+		case !mine:
+		case hasManager(live.Managed, Manager):
 			ours = append(ours, live)
+		case formers(live.Managed, "") && find(a.Request.Wanted, live.Ref) != nil:
+			begun = true
 		}
 	}
 	return ours, begun
+}
+
+// unfinished says that not all that is wanted is there as it is wanted.
+func (a *assessment) unfinished(s Snapshot) bool {
+	return len(a.Steps) > 0 || a.WritesBack || slices.ContainsFunc(a.Request.Wanted, func(o *unstructured.Unstructured) bool {
+		live, exists := s.live(plan.RefTo(o))
+		return !exists || live.Deleting
+	})
 }
 
 // said reports whether the status was brought into the form in which it is left.
@@ -97,10 +109,12 @@ func said(mm *v1beta1.Mattermost) bool {
 }
 
 // blockers are the parts of an installation that the Mattermost Operator does not
-// know, and an upgrade that it would begin anew.
-func blockers(a *assessment) []string {
+// know, and what it would begin anew. They go by what is recorded too: with problems
+// in the spec nothing else tells what the objects are like.
+func (a *assessment) blockers(s Snapshot) []string {
 	var all []string
-	if a.Shape != v1beta1.ShapeStrict {
+	status := s.Mattermost.Status
+	if a.Shape != v1beta1.ShapeStrict || status.Shape == v1beta1.ShapeStandard {
 		all = append(all, fmt.Sprintf("The objects have the shape %s: annotate the installation with %s=%s first, which replaces its pods one by one.", v1beta1.ShapeStandard, v1beta1.ShapeAnnotation, v1beta1.ShapeStrict))
 	}
 	if managedDatabase(a.Mattermost) == databasePostgres {
@@ -109,10 +123,15 @@ func blockers(a *assessment) []string {
 	if httpRouted(a.Mattermost) {
 		all = append(all, "Requests come by way of spec.httpRoute, which the Mattermost Operator does not know: use spec.ingress.")
 	}
-	if a.RollBack.From != "" {
-		all = append(all, "The upgrade to "+a.RollBack.From+" was rolled back, and the Mattermost Operator would begin it anew: set the version back.")
-	}
-	if !a.Upgrade.Done() && !a.Upgrade.Failed() {
+	running := slices.ContainsFunc(s.Jobs, func(job batchv1.Job) bool {
+		return isUpgradeJob(a.Mattermost, &job) && !jobIs(&job, batchv1.JobComplete) && !jobIs(&job, batchv1.JobFailed)
+	})
+	switch {
+	case rolledBack(a.Mattermost).From != "":
+		all = append(all, "The upgrade to "+status.RolledBackFrom+" was rolled back, and the Mattermost Operator would begin it anew: set the version back.")
+	case a.Upgrade.Failed():
+		all = append(all, "The upgrade to "+a.Upgrade.To+" failed, and the Mattermost Operator would begin it anew: set the version back.")
+	case running || !a.Upgrade.Done():
 		all = append(all, "An upgrade is under way; the installation is handed over when it is over.")
 	}
 	return all
@@ -177,6 +196,8 @@ func (a assessment) releaseNote(subject string) (note plan.Note, ok bool) {
 func original(mm *v1beta1.Mattermost, intent *unstructured.Unstructured) string {
 	content := intent.DeepCopy()
 	switch intent.GetKind() {
+	case "Deployment":
+		unstructured.RemoveNestedField(content.Object, "spec", "template", "metadata", "annotations", CredentialsAnnotation)
 	case "RoleBinding":
 		unstructured.RemoveNestedField(content.Object, "roleRef", "apiGroup")
 	case "PersistentVolumeClaim":

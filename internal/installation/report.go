@@ -50,7 +50,7 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	if summary.state != v1beta1.Reconciling && h.Updated > 0 || summary.state == v1beta1.Stable {
 		status.Version, status.Image = a.Mattermost.Spec.Version, a.Mattermost.Spec.Image
 	}
-	reportImages(s, a, h, status)
+	reportImages(s, a, h, outcome, status)
 	c := conditions{list: &status.Conditions, generation: status.ObservedGeneration, now: now}
 	c.summary(summary)
 	c.paused(a)
@@ -70,8 +70,8 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 }
 
 // reportImages records which image serves well, and which one failed.
-func reportImages(s Snapshot, a assessment, h health, status *v1beta1.MattermostStatus) {
-	if status.State == v1beta1.Stable && h.Wanted > 0 {
+func reportImages(s Snapshot, a assessment, h health, outcome plan.Outcome, status *v1beta1.MattermostStatus) {
+	if h.PodsRun() && mainImage(s.Deployment) == image(a.Mattermost) && !changed(outcome) {
 		status.Good = &v1beta1.Release{Image: a.Mattermost.Spec.Image, Version: a.Mattermost.Spec.Version}
 	}
 	if len(a.Problems) == 0 && !a.Deleting {
@@ -88,7 +88,7 @@ func reportImages(s Snapshot, a assessment, h health, status *v1beta1.Mattermost
 func (a assessment) reportRelease(s Snapshot, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
 	mm := s.Mattermost.DeepCopy()
 	switch {
-	case Released(mm) && a.Deleting || a.Release.Over && !a.Paused:
+	case Released(mm) && a.Deleting || a.Release.Over && (!a.Paused || HandedOver(mm)):
 		return mm
 	case !a.Release.Handing || a.Paused || len(outcome.Failed)+len(outcome.Blocked) > 0:
 		return nil
@@ -175,7 +175,7 @@ type summary struct {
 
 // summarise goes from what hinders most to what hinders least.
 func summarise(a assessment, h health, outcome plan.Outcome) summary {
-	if s, hindered := hindrance(a, outcome); hindered {
+	if s, hindered := hindrance(a, h, outcome); hindered {
 		return s
 	}
 	state := v1beta1.Reconciling
@@ -204,7 +204,7 @@ func summarise(a assessment, h health, outcome plan.Outcome) summary {
 
 // hindrance says what keeps the plan from being carried out as a whole;
 // hindered is false when nothing does.
-func hindrance(a assessment, outcome plan.Outcome) (s summary, hindered bool) {
+func hindrance(a assessment, h health, outcome plan.Outcome) (s summary, hindered bool) {
 	problem := func(reason, message string, needsPerson bool) (summary, bool) {
 		return summary{state: v1beta1.Reconciling, reason: reason, message: message, hardError: message, needsPerson: needsPerson}, true
 	}
@@ -220,7 +220,7 @@ func hindrance(a assessment, outcome plan.Outcome) (s summary, hindered bool) {
 	case len(outcome.Failed) > 0:
 		return problem(v1beta1.ReasonApplyFailed, failuresMessage(outcome.Failed), false)
 	case a.RollBack.From != "":
-		return problem(v1beta1.ReasonRolledBack, plan.Bounded(a.RollBack.message(), messageLimit), true)
+		return problem(v1beta1.ReasonRolledBack, plan.Bounded(a.RollBack.message(a.Mattermost, h), messageLimit), true)
 	case a.Upgrade.Failed():
 		note, _ := a.Upgrade.note("")
 		return problem(note.Reason, plan.Bounded(note.Message, messageLimit), true)

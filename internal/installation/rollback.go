@@ -61,8 +61,16 @@ func failedImage(s Snapshot, mm *v1beta1.Mattermost) string {
 	return image(mm)
 }
 
-// message says what happened, and what to do.
-func (r rollBack) message() string {
-	return fmt.Sprintf("The pods of %s did not become available, so %s:%s is back. Look at the events and logs of the pods that failed; then set another version, or remove the annotation %s to try this one again.",
-		r.From, r.To.Image, r.To.Version, v1beta1.RollBackAnnotation)
+// message says what happened, how far it is, and what to do.
+func (r rollBack) message(mm *v1beta1.Mattermost, h health) string {
+	back := image(r.running(mm))
+	switch {
+	case h.PodsRun():
+		back += " is back"
+	case h.Stuck != "":
+		back += fmt.Sprintf(" is to come back, and makes no progress either (%s)", h.Stuck)
+	default:
+		back += " is coming back"
+	}
+	return fmt.Sprintf("The pods of %s did not become available, so %s. Look at the events and logs of the pods that failed; then set another version, or remove the annotation %s to try this one again.", r.From, back, v1beta1.RollBackAnnotation)
 }

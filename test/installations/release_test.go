@@ -242,7 +242,10 @@ func leftAlone(t *testing.T, c client.Client, audit *devcluster.Audit, user stri
 	if err := c.Patch(t.Context(), s, client.MergeFrom(before)); err != nil {
 		t.Fatal(err)
 	}
-	edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.Version = "10.9.9" })
+	edit(t, c, name, func(mm *v1beta1.Mattermost) {
+		mm.Spec.Version = "10.9.9"
+		mm.Annotations[v1beta1.PausedAnnotation] = "true"
+	})
 	stable(t, c, create(t, c, name.Namespace, "other"))
 	edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.Version = "10.5.2" })
 	to, err := audit.Mark(t.Context())

@@ -30,10 +30,13 @@ func TestRollBack(t *testing.T) {
 	stable(t, c, name)
 	before := workload(t, c, ns)
 	edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.Version = "does-not-exist" })
-	said := says(t, c, name, v1beta1.ConditionReady, v1beta1.ReasonRolledBack)
-	if !strings.Contains(said.Message, ":10.5.2 is back") || !strings.Contains(said.Message, ":does-not-exist did not") {
-		t.Errorf("the condition says: %s", said.Message)
-	}
+	eventually(t, func(context.Context) (string, error) {
+		said := says(t, c, name, v1beta1.ConditionReady, v1beta1.ReasonRolledBack)
+		if !strings.Contains(said.Message, ":10.5.2 is back") || !strings.Contains(said.Message, ":does-not-exist did not") {
+			return "the former version to be back; it says: " + said.Message, nil
+		}
+		return "", nil
+	})
 	says(t, c, name, v1beta1.ConditionStalled, v1beta1.ReasonRolledBack)
 	image := func(want string) {
 		t.Helper()

@@ -36,7 +36,12 @@ var _ kit.Feature[*v1beta1.Mattermost, installation.Snapshot] = (*feature)(nil)
 
 func (f *feature) Observe(ctx context.Context, mm *v1beta1.Mattermost) (installation.Snapshot, error) {
 	s, err := observe(ctx, f.cache, f.optional.Served, mm)
+	if err != nil {
+		return s, err
+	}
 	s.NewShape = f.newShape
+	// Only reported, so that a look from the command line does without the right to it.
+	s.Namesakes, err = namesakesOf(ctx, f.cache, mm)
 	return s, err
 }
 
@@ -139,9 +144,6 @@ func observe(ctx context.Context, reader client.Reader, served served, mm *v1bet
 		return s, err
 	}
 	if err := observeBudgets(ctx, reader, &s); err != nil {
-		return s, err
-	}
-	if s.Namesakes, err = namesakesOf(ctx, reader, mm); err != nil {
 		return s, err
 	}
 	return s, observeJobs(ctx, reader, &s)

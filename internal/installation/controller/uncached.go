@@ -73,8 +73,6 @@ func index(name string, object client.Object) []string {
 		return byClaim(object)
 	case preUpgradeIndex:
 		return byPreUpgrade(object)
-	case hostIndex:
-		return byHost(object)
 	case foreignIndex:
 		return byForeign(object)
 	case targetIndex:
