@@ -224,6 +224,8 @@ func (r *Report) Text(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if q := r.Requests; q.Sent > 0 {
 		fmt.Fprintf(w, "requests\t%d sent, %d lost%s, %d slow, %d repeated\n", q.Sent, q.Lost, why(q.Why), q.Slow, q.Repeated)
+	}
+	if q := r.Requests; q.Sent > q.Lost {
 		fmt.Fprintf(w, "time\tp50 %.1f ms, p90 %.1f ms, p99 %.1f ms, max %.1f ms\n", q.P50, q.P90, q.P99, q.Max)
 	}
 	if l := r.Long; l != nil {
