@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"windlass.dev/internal/devcluster"
+	"windlass.dev/internal/devcluster/standin"
 )
 
 // patience bounds the start and the stop of a cluster in the background.
@@ -34,7 +35,7 @@ tag does-not-exist never start. Annotations on a Job's pods change what they do:
 simulated.windlass.dev/outcome (succeed, fail or never) and
 simulated.windlass.dev/duration (such as 5s).`,
 	}
-	cmd.AddCommand(devUpCommand(), devDownCommand(), devStatusCommand(), devKubectlCommand(), devTrafficCommand())
+	cmd.AddCommand(devUpCommand(), devDownCommand(), devStatusCommand(), devKubectlCommand(), devTrafficCommand(), devStandInCommand())
 	return cmd
 }
 
@@ -65,6 +66,8 @@ func devUpCommand() *cobra.Command {
 	}
 	dirFlag(cmd, &o.Dir)
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 3, "`NUMBER` of simulated nodes")
+	cmd.Flags().IntVar(&o.ProcessNodes, "process-nodes", 0, "`NUMBER` of nodes that run pods as processes")
+	cmd.Flags().StringVar(&o.Images, "images", "", "`FOLDER` that says what process nodes run; before what ships with them")
 	cmd.Flags().StringVar(&o.Version, "kubernetes", "", "minor `VERSION` of Kubernetes to behave as, such as 1.34; otherwise the newest")
 	cmd.Flags().BoolVar(&o.Ephemeral, "ephemeral", false, "remove the folder when the cluster stops")
 	cmd.Flags().BoolVar(&detach, "detach", false, "run in the background and return when the cluster is ready")
@@ -116,7 +119,9 @@ func detached(ctx context.Context, o devcluster.Options, out io.Writer) error {
 		return err
 	}
 	defer log.Close()
-	arguments := []string{"dev", "up", "--dir", o.Dir, "--nodes", fmt.Sprint(o.Nodes)}
+	arguments := []string{
+		"dev", "up", "--dir", o.Dir, "--nodes", fmt.Sprint(o.Nodes), "--process-nodes", fmt.Sprint(o.ProcessNodes), "--images", o.Images, "--kubernetes", o.Version,
+	}
 	if o.Ephemeral {
 		arguments = append(arguments, "--ephemeral")
 	}
@@ -240,4 +245,21 @@ func devKubectlCommand() *cobra.Command {
 	}
 	dirFlag(cmd, &dir)
 	return cmd
+}
+
+// devStandInCommand is what process nodes run instead of images.
+func devStandInCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                "stand-in KIND [ARGUMENT...]",
+		Short:              "Behave like a program in an image",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		Args:               cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if code := standin.Main(cmd.Context(), args[0], args[1:], cmd.OutOrStdout(), standin.Env); code != 0 {
+				return fmt.Errorf("%s ended with %d", args[0], code)
+			}
+			return nil
+		},
+	}
 }

@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"windlass.dev/internal/devcluster/agent"
 )
 
 // startTries is how often a start is tried when somebody else takes a port
@@ -38,6 +40,13 @@ type Options struct {
 	Dir string
 	// Nodes is how many simulated nodes there are at least.
 	Nodes int
+	// ProcessNodes is how many nodes run pods as processes, and Images the folder that
+	// says what they run; empty is the one that ships with it.
+	ProcessNodes int
+	Images       string
+	// BackOff is the first delay before a container starts again on a process node; 0
+	// is the kubelet's 10 s.
+	BackOff time.Duration
 	// Binary is the control plane; empty looks for it, see Find.
 	Binary string
 	// Ephemeral removes Dir on Stop.
@@ -59,6 +68,7 @@ type Cluster struct {
 	// processes in the order of their start; they are stopped in the reverse.
 	processes []*process
 	simulator *simulator
+	agent     *agent.Agent
 	audit     *Audit
 }
 
@@ -131,6 +141,9 @@ func (c *Cluster) start(ctx context.Context) error {
 	if c.simulator, err = startSimulator(ctx, c); err != nil {
 		return err
 	}
+	if err := c.startAgent(ctx); err != nil {
+		return err
+	}
 	if err := c.awaitReady(ctx); err != nil {
 		return err
 	}
@@ -160,6 +173,9 @@ func (c *Cluster) Stop(ctx context.Context) error {
 }
 
 func (c *Cluster) stopProcesses(ctx context.Context) error {
+	if c.agent != nil {
+		c.agent.Stop()
+	}
 	if c.simulator != nil {
 		c.simulator.stop()
 	}

@@ -239,7 +239,7 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 				ready++
 			}
 		}
-		return ready >= c.options.Nodes, nil
+		return ready >= c.options.Nodes+c.options.ProcessNodes, nil
 	})
 }
 

@@ -13,9 +13,9 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -27,6 +27,8 @@ import (
 	"sigs.k8s.io/kwok/pkg/client/clientset/versioned"
 	"sigs.k8s.io/kwok/pkg/kwok/controllers"
 	"sigs.k8s.io/kwok/pkg/log"
+
+	"windlass.dev/internal/devcluster/agent"
 )
 
 //go:embed stages.yaml
@@ -42,6 +44,8 @@ type simulator struct {
 	running sync.WaitGroup
 	log     io.Closer
 	octet   func() error
+	// number is the second octet of all pods' addresses.
+	number int
 }
 
 func startSimulator(ctx context.Context, c *Cluster) (*simulator, error) {
@@ -63,9 +67,9 @@ func startSimulator(ctx context.Context, c *Cluster) (*simulator, error) {
 	}
 	// It lives until it is stopped, not until the start is over.
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &simulator{cancel: cancel, log: logFile, octet: release}
+	s := &simulator{cancel: cancel, log: logFile, octet: release, number: octet}
 	running = log.NewContext(running, log.NewLogger(logFile, slog.LevelWarn))
-	if err := s.startNodes(running, config, client, octet, c.options.Nodes); err != nil {
+	if err := s.startNodes(running, config, client, octet, c.options); err != nil {
 		s.stop()
 		return nil, err
 	}
@@ -86,9 +90,9 @@ func (s *simulator) stop() {
 }
 
 // startNodes makes the nodes and lets KWOK live their lives.
-func (s *simulator) startNodes(ctx context.Context, config *rest.Config, client kubernetes.Interface, octet, count int) error {
-	for i := range count {
-		if err := makeNode(ctx, client, fmt.Sprintf("node-%d", i)); err != nil {
+func (s *simulator) startNodes(ctx context.Context, config *rest.Config, client kubernetes.Interface, octet int, o Options) error {
+	for i := range o.Nodes {
+		if err := makeNode(ctx, client, fmt.Sprintf("node-%d", i), o.ProcessNodes > 0); err != nil {
 			return err
 		}
 	}
@@ -109,22 +113,22 @@ func (s *simulator) startNodes(ctx context.Context, config *rest.Config, client 
 		return err
 	}
 	controller, err := controllers.NewController(controllers.Config{
-		Clock:                     clock.RealClock{},
-		DynamicClient:             dynamicClient,
-		RESTClient:                client.CoreV1().RESTClient(),
-		RESTMapper:                restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery())),
-		TypedClient:               client,
-		TypedKwokClient:           kwokClient,
-		ManageAllNodes:            true,
-		CIDR:                      fmt.Sprintf("10.%d.0.0/16", octet),
-		NodeIP:                    "10.0.0.1",
-		LocalStages:               local,
-		PodPlayStageParallelism:   16,
-		NodePlayStageParallelism:  4,
-		NodeLeaseDurationSeconds:  40,
-		NodeLeaseParallelism:      4,
-		PodsOnNodeSyncParallelism: 4,
-		ID:                        id,
+		Clock:                        clock.RealClock{},
+		DynamicClient:                dynamicClient,
+		RESTClient:                   client.CoreV1().RESTClient(),
+		RESTMapper:                   restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery())),
+		TypedClient:                  client,
+		TypedKwokClient:              kwokClient,
+		ManageNodesWithLabelSelector: agent.KindLabel + "=" + agent.Simulated,
+		CIDR:                         fmt.Sprintf("10.%d.0.0/16", octet),
+		NodeIP:                       "10.0.0.1",
+		LocalStages:                  local,
+		PodPlayStageParallelism:      16,
+		NodePlayStageParallelism:     4,
+		NodeLeaseDurationSeconds:     40,
+		NodeLeaseParallelism:         4,
+		PodsOnNodeSyncParallelism:    4,
+		ID:                           id,
 	})
 	if err != nil {
 		return fmt.Errorf("simulated nodes: %w", err)
@@ -135,13 +139,17 @@ func (s *simulator) startNodes(ctx context.Context, config *rest.Config, client 
 	return nil
 }
 
-// makeNode makes a node as a kubelet registers itself, if there is none yet.
-func makeNode(ctx context.Context, client kubernetes.Interface, name string) error {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
-		corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
-	}}}
-	_, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+// makeNode makes a node as a kubelet registers itself, or brings the one that is there
+// up to date. Where there are nodes that run programs, pods stay away from those that
+// do not, unless they tolerate it.
+func makeNode(ctx context.Context, client kubernetes.Interface, name string, tainted bool) error {
+	node := corev1ac.Node(name).WithLabels(map[string]string{
+		corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64", agent.KindLabel: agent.Simulated,
+	}).WithSpec(corev1ac.NodeSpec())
+	if tainted {
+		node.Spec.WithTaints(corev1ac.Taint().WithKey(agent.SimulatedTaint).WithEffect(corev1.TaintEffectNoSchedule))
+	}
+	if _, err := client.CoreV1().Nodes().Apply(ctx, node, metav1.ApplyOptions{FieldManager: simulatorUser, Force: true}); err != nil {
 		return fmt.Errorf("make node %s: %w", name, err)
 	}
 	return nil

@@ -128,6 +128,7 @@ func clockReads(t *testing.T, file string) string {
 // forbidden says why a package may not import another of ours; empty if it may.
 func forbidden(from, to string) string {
 	isController := func(name string) bool { return path.Base(name) == "controller" }
+	isCluster := func(name string) bool { return strings.HasPrefix(name, "internal/devcluster") }
 	switch {
 	case strings.HasPrefix(from, "api/") && !strings.HasPrefix(to, "api/"):
 		return "types know only types"
@@ -145,7 +146,9 @@ func forbidden(from, to string) string {
 		return "the binary is the command line"
 	case to == "internal/manager" && from != "internal/cli" && from != "test/bench":
 		return "nothing but the command line and measurements run everything"
-	case strings.HasPrefix(to, "internal/devcluster") && !slices.Contains([]string{"internal/cli", "internal/demo", "internal/devcluster/clustertest", "test/bench"}, from):
+	case isCluster(from) && !isCluster(to):
+		return "the development cluster knows nothing that runs on it"
+	case isCluster(to) && !isCluster(from) && !slices.Contains([]string{"internal/cli", "internal/demo", "test/bench"}, from):
 		return "production code knows no development cluster"
 	default:
 		return ""
@@ -185,7 +188,7 @@ func TestTheRulesForbid(t *testing.T) {
 		{"api/installation/v1beta1", "internal/kit"}, {"internal/kit", "internal/installation"},
 		{"internal/installation/controller", "internal/rotation/controller"}, {"internal/installation/controller", "internal/config"},
 		{"internal/install", "internal/installation/controller"}, {"internal/manager", "internal/cli"},
-		{"internal/manager", "internal/devcluster"}, {"internal/kit", "internal/manager"},
+		{"internal/manager", "internal/devcluster"}, {"internal/devcluster/agent", "internal/installation"}, {"internal/kit", "internal/manager"},
 	} {
 		if forbidden(c[0], c[1]) == "" {
 			t.Errorf("%s may import %s", c[0], c[1])

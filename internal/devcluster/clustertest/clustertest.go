@@ -7,8 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"windlass.dev/internal/devcluster"
+	"windlass.dev/internal/devcluster/standin"
 )
 
 // KubeconfigVariable names a kubeconfig of a cluster to test against instead of
@@ -31,16 +34,23 @@ var shared struct {
 }
 
 // Main starts the cluster, runs the tests and stops it. Call it from TestMain.
-// prepare, if not nil, is called once with the cluster's configuration.
-func Main(m *testing.M, prepare func(context.Context, *rest.Config) error) {
+// prepare, if not nil, is called once with the cluster's configuration. The test's
+// program also is the stand-ins that process nodes run.
+func Main(m *testing.M, prepare func(context.Context, *rest.Config) error, change ...func(*devcluster.Options)) {
+	if len(os.Args) > 3 && os.Args[1] == "dev" && os.Args[2] == "stand-in" {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		code := standin.Main(ctx, os.Args[3], os.Args[4:], os.Stdout, os.Getenv)
+		stop()
+		os.Exit(code)
+	}
 	flag.Parse()
-	os.Exit(run(m, prepare))
+	os.Exit(run(m, prepare, change))
 }
 
-func run(m *testing.M, prepare func(context.Context, *rest.Config) error) int {
+func run(m *testing.M, prepare func(context.Context, *rest.Config) error, change []func(*devcluster.Options)) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	stop, err := start(ctx)
+	stop, err := start(ctx, change)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "test cluster:", err)
 		return 1
@@ -61,7 +71,7 @@ func run(m *testing.M, prepare func(context.Context, *rest.Config) error) int {
 	return code
 }
 
-func start(ctx context.Context) (stop func() error, err error) {
+func start(ctx context.Context, change []func(*devcluster.Options)) (stop func() error, err error) {
 	if path := os.Getenv(KubeconfigVariable); path != "" {
 		shared.config, err = clientcmd.BuildConfigFromFlags("", path)
 		return func() error { return nil }, err
@@ -70,7 +80,11 @@ func start(ctx context.Context) (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	shared.cluster, err = devcluster.Start(ctx, devcluster.Options{Dir: dir, Nodes: 2, Ephemeral: true})
+	options := devcluster.Options{Dir: dir, Nodes: 2, Ephemeral: true}
+	for _, do := range change {
+		do(&options)
+	}
+	shared.cluster, err = devcluster.Start(ctx, options)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,478 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Reasons as the kubelet writes them.
+const (
+	reasonCreating    = "ContainerCreating"
+	reasonInit        = "PodInitializing"
+	reasonPull        = "ErrImagePull"
+	reasonPullBackOff = "ImagePullBackOff"
+	reasonConfig      = "CreateContainerConfigError"
+	reasonStart       = "StartError"
+	reasonCrashLoop   = "CrashLoopBackOff"
+	reasonCompleted   = "Completed"
+	reasonError       = "Error"
+	// exitNotStarted is what a container runtime gives for a program that it cannot
+	// start.
+	exitNotStarted = 128
+)
+
+// container is one container of a pod on a process node.
+type container struct {
+	pod  *pod
+	spec *corev1.Container
+	// once says that it has to succeed before the pod goes on, and sidecar that it
+	// runs beside the others from then on.
+	once, sidecar bool
+
+	image Image
+
+	mu     sync.Mutex
+	status corev1.ContainerStatus
+	// process is the one that runs; nil for none.
+	process *process
+	// ended says that it will not run again; failed that it ended badly.
+	ended, failed bool
+}
+
+func newContainer(p *pod, spec *corev1.Container, isInit bool) *container {
+	c := &container{pod: p, spec: spec}
+	c.sidecar = isInit && spec.RestartPolicy != nil && *spec.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	c.once = isInit && !c.sidecar
+	waiting := reasonCreating
+	if len(p.object().Spec.InitContainers) > 0 {
+		waiting = reasonInit
+	}
+	c.status = corev1.ContainerStatus{
+		Name: spec.Name, Image: spec.Image, Started: new(false),
+		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: waiting}},
+	}
+	// A node that starts again goes on counting.
+	for _, was := range append(p.object().Status.InitContainerStatuses, p.object().Status.ContainerStatuses...) {
+		if was.Name == spec.Name && was.State.Running != nil {
+			c.status.RestartCount = was.RestartCount + 1
+		}
+	}
+	return c
+}
+
+// update changes the status and has it reported.
+func (c *container) update(change func(*corev1.ContainerStatus)) {
+	c.mu.Lock()
+	change(&c.status)
+	c.mu.Unlock()
+	c.pod.changed()
+}
+
+func (c *container) wait(reason, message string) {
+	c.update(func(s *corev1.ContainerStatus) {
+		if s.State.Terminated != nil {
+			s.LastTerminationState = corev1.ContainerState{Terminated: s.State.Terminated}
+		}
+		s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
+		s.Ready, s.Started = false, new(false)
+	})
+}
+
+// root is the folder that stands in for the container's file system.
+func (c *container) root() string { return filepath.Join(c.pod.dir, c.spec.Name, "root") }
+
+func (c *container) env(ctx context.Context) ([]string, error) {
+	image := c.image.env(c.pod.listenIP)
+	for name, value := range map[string]string{
+		"PATH": os.Getenv("PATH"), "HOME": c.root(), "HOSTNAME": c.pod.object().Name,
+		"POD_IP": c.pod.ip, "LISTEN_IP": c.pod.listenIP, "CONTAINER_ROOT": c.root(), "CONTAINER_IMAGE": c.spec.Image,
+	} {
+		if _, set := image[name]; !set {
+			image[name] = value
+		}
+	}
+	return c.pod.environment(ctx, c.spec, image)
+}
+
+// run runs the container until it has ended for good or ctx is done, which is when
+// the pod has to stop. started is called when the pod may go on to the next one.
+func (c *container) run(ctx context.Context, started func()) {
+	b := backOff{first: c.pod.agent.options.BackOff}
+	for ctx.Err() == nil {
+		if !c.pull(ctx, &b) {
+			continue
+		}
+		ran, code, err := c.runOnce(ctx, started)
+		if errors.Is(err, errNotCreated) {
+			sleep(ctx, createRetry)
+			continue
+		}
+		if ctx.Err() != nil || c.retired() {
+			return
+		}
+		if c.over(code) {
+			c.mu.Lock()
+			c.ended, c.failed = true, code != 0
+			c.mu.Unlock()
+			c.pod.changed()
+			return
+		}
+		b.ranFor(ran)
+		c.again(ctx, &b)
+	}
+}
+
+// retired says that a sidecar was ended because nothing needs it any more.
+func (c *container) retired() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// over says whether a container that ended is not started again.
+func (c *container) over(code int32) bool {
+	policy := c.pod.object().Spec.RestartPolicy
+	switch {
+	case c.sidecar:
+		return false
+	case c.once && code == 0:
+		return true
+	case policy == corev1.RestartPolicyNever:
+		return true
+	case policy == corev1.RestartPolicyOnFailure || c.once:
+		return code == 0
+	default:
+		return false
+	}
+}
+
+// again waits as long as the back-off says, if it says so.
+func (c *container) again(ctx context.Context, b *backOff) {
+	if delay := b.next(); delay > 0 {
+		c.wait(reasonCrashLoop, fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", delay, c.spec.Name, c.pod.object().Name, c.pod.namespace(), c.pod.object().UID))
+		c.pod.event(corev1.EventTypeWarning, "BackOff", "Back-off restarting failed container "+c.spec.Name)
+		sleep(ctx, delay)
+	}
+	c.update(func(s *corev1.ContainerStatus) { s.RestartCount++ })
+}
+
+// pull finds what stands in for the image; without it, it waits and reports false.
+func (c *container) pull(ctx context.Context, b *backOff) bool {
+	image, known := c.pod.agent.options.Images.Find(c.spec.Image)
+	if known {
+		c.image = image
+		c.pod.agent.pull(ctx, c.pod.object().Spec.NodeName, c.spec.Image, image.PullTime.Duration)
+		c.update(func(s *corev1.ContainerStatus) { s.ImageID = digest(c.spec.Image) })
+		return ctx.Err() == nil
+	}
+	message := fmt.Sprintf("failed to pull and unpack image %q: it is not in the image folder", c.spec.Image)
+	c.wait(reasonPull, message)
+	c.pod.event(corev1.EventTypeWarning, "Failed", "Failed to pull image: "+message)
+	b.next()
+	delay := max(b.next(), time.Millisecond)
+	c.wait(reasonPullBackOff, fmt.Sprintf("Back-off pulling image %q: %s", c.spec.Image, message))
+	sleep(ctx, delay)
+	return false
+}
+
+// runOnce runs the program once, with its hooks and probes, and returns how long it ran
+// and its exit code.
+func (c *container) runOnce(ctx context.Context, started func()) (ran time.Duration, code int32, err error) {
+	p, err := c.start(ctx)
+	if err != nil {
+		return 0, exitNotStarted, err
+	}
+	life, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.pod.event(corev1.EventTypeNormal, "Started", "Started container "+c.spec.Name)
+	if h := c.spec.Lifecycle; h != nil && h.PostStart != nil {
+		if err := c.hook(life, h.PostStart); err != nil {
+			c.pod.event(corev1.EventTypeWarning, "FailedPostStartHook", err.Error())
+			c.stop(life, p, 0)
+		}
+	}
+	var probing sync.WaitGroup
+	probing.Go(func() { c.probe(life, p, started) })
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		// The pod is stopping, and stops its containers in its own order.
+		<-p.done
+	}
+	cancel()
+	probing.Wait()
+	code = p.exit()
+	c.finished(p, code)
+	return p.ended.Sub(p.started), code, nil
+}
+
+// errNotCreated says that what the container needs is missing. The kubelet tries that
+// again for ever, whatever the restart policy.
+var errNotCreated = errors.New("the container cannot be created")
+
+// createRetry is how soon.
+const createRetry = time.Second
+
+// start starts the program. What it lacks is said in the status.
+func (c *container) start(ctx context.Context) (*process, error) {
+	env, err := c.env(ctx)
+	if err != nil {
+		c.wait(reasonConfig, err.Error())
+		c.pod.event(corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		return nil, fmt.Errorf("%w: %w", errNotCreated, err)
+	}
+	known := map[string]string{}
+	for _, line := range env {
+		name, value, _ := strings.Cut(line, "=")
+		known[name] = value
+	}
+	argv, err := c.image.command(expandAll(c.spec.Command, known), expandAll(c.spec.Args, known))
+	var log *os.File
+	if err == nil {
+		log, err = c.openLog()
+	}
+	if err != nil {
+		c.notStarted(err)
+		return nil, err
+	}
+	defer log.Close()
+	p, err := c.pod.agent.spawner.start(argv, env, c.workDir(), log)
+	if err != nil {
+		c.notStarted(err)
+		return nil, err
+	}
+	c.mu.Lock()
+	c.process = p
+	c.mu.Unlock()
+	c.update(func(s *corev1.ContainerStatus) {
+		if s.State.Terminated != nil {
+			s.LastTerminationState = corev1.ContainerState{Terminated: s.State.Terminated}
+		}
+		s.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(p.started)}}
+		s.ContainerID = fmt.Sprintf("process://%d", p.cmd.Process.Pid)
+	})
+	return p, nil
+}
+
+func expandAll(texts []string, known map[string]string) []string {
+	var all []string
+	for _, text := range texts {
+		all = append(all, expand(text, known))
+	}
+	return all
+}
+
+func (c *container) workDir() string {
+	if c.spec.WorkingDir != "" {
+		if dir := filepath.Join(c.root(), c.spec.WorkingDir); os.MkdirAll(dir, 0o700) == nil {
+			return dir
+		}
+	}
+	return c.root()
+}
+
+func (c *container) notStarted(err error) {
+	c.pod.event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Error: %v", err))
+	now := metav1.Now()
+	c.update(func(s *corev1.ContainerStatus) {
+		s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			ExitCode: exitNotStarted, Reason: reasonStart, Message: err.Error(), StartedAt: now, FinishedAt: now,
+		}}
+		s.Ready, s.Started = false, new(false)
+	})
+}
+
+// finished takes down how the program ended.
+func (c *container) finished(p *process, code int32) {
+	reason := reasonCompleted
+	if code != 0 {
+		reason = reasonError
+	}
+	message := ""
+	if code != 0 && c.spec.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError {
+		message = c.tail()
+	}
+	c.mu.Lock()
+	c.process = nil
+	c.mu.Unlock()
+	c.update(func(s *corev1.ContainerStatus) {
+		s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			ExitCode: code, Reason: reason, Message: message,
+			StartedAt: metav1.NewTime(p.started), FinishedAt: metav1.NewTime(p.ended), ContainerID: s.ContainerID,
+		}}
+		s.Ready, s.Started = false, new(false)
+	})
+}
+
+// probe decides when the container has started, is ready, and has to be killed.
+func (c *container) probe(ctx context.Context, p *process, started func()) {
+	if startup := c.spec.StartupProbe; startup != nil {
+		alive := false
+		c.watch(ctx, startup, func(ok bool, err error) bool {
+			if alive = ok; !ok {
+				c.unhealthy(ctx, p, "Startup", err, startup)
+			}
+			return false
+		})
+		if !alive {
+			return
+		}
+	}
+	c.update(func(s *corev1.ContainerStatus) { s.Started, s.Ready = new(true), c.spec.ReadinessProbe == nil })
+	started()
+	var both sync.WaitGroup
+	if readiness := c.spec.ReadinessProbe; readiness != nil {
+		both.Go(func() {
+			c.watch(ctx, readiness, func(ok bool, err error) bool {
+				if !ok {
+					c.pod.event(corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("Readiness probe failed: %v", err))
+				}
+				c.update(func(s *corev1.ContainerStatus) { s.Ready = ok })
+				return true
+			})
+		})
+	}
+	if liveness := c.spec.LivenessProbe; liveness != nil {
+		both.Go(func() {
+			c.watch(ctx, liveness, func(ok bool, err error) bool {
+				if !ok {
+					c.unhealthy(ctx, p, "Liveness", err, liveness)
+				}
+				return ok
+			})
+		})
+	}
+	both.Wait()
+}
+
+// unhealthy kills what does not pass; it is started again as its policy says.
+func (c *container) unhealthy(ctx context.Context, p *process, kind string, err error, probe *corev1.Probe) {
+	c.pod.event(corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe failed: %v", kind, err))
+	c.pod.event(corev1.EventTypeNormal, "Killing", fmt.Sprintf("Container %s failed %s probe, will be restarted", c.spec.Name, strings.ToLower(kind)))
+	grace := c.pod.grace()
+	if probe.TerminationGracePeriodSeconds != nil {
+		grace = time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
+	}
+	c.stop(ctx, p, grace)
+}
+
+// stop ends a program as the kubelet does: preStop, SIGTERM, and SIGKILL when the
+// grace period, of which preStop is a part, is over. That ctx has ended, as it has when
+// a pod stops, changes nothing.
+// See https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-flow.
+func (c *container) stop(ctx context.Context, p *process, grace time.Duration) {
+	deadline := time.Now().Add(grace)
+	if h := c.spec.Lifecycle; h != nil && h.PreStop != nil && grace > 0 {
+		ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+		go func() {
+			<-p.done // A program that is gone needs no preparation for its end.
+			cancel()
+		}()
+		if err := c.hook(ctx, h.PreStop); err != nil && ctx.Err() == nil {
+			c.pod.event(corev1.EventTypeWarning, "FailedPreStopHook", err.Error())
+		}
+		cancel()
+	}
+	p.terminate()
+	// The kubelet gives at least two seconds after preStop.
+	left := time.NewTimer(max(time.Until(deadline), min(grace, 2*time.Second)))
+	defer left.Stop()
+	select {
+	case <-p.done:
+	case <-left.C:
+		p.kill()
+		<-p.done
+	}
+}
+
+// stopNow stops what runs, if anything does.
+func (c *container) stopNow(ctx context.Context, grace time.Duration) {
+	c.mu.Lock()
+	p := c.process
+	c.mu.Unlock()
+	if p != nil {
+		c.pod.event(corev1.EventTypeNormal, "Killing", "Stopping container "+c.spec.Name)
+		c.stop(ctx, p, grace)
+	}
+}
+
+func (c *container) hook(ctx context.Context, h *corev1.LifecycleHandler) error {
+	switch {
+	case h.Sleep != nil:
+		sleep(ctx, time.Duration(h.Sleep.Seconds)*time.Second)
+		return nil
+	case h.Exec != nil:
+		return c.exec(ctx, h.Exec.Command)
+	case h.HTTPGet != nil:
+		return c.httpGet(ctx, h.HTTPGet)
+	default:
+		return errors.New("hooks of this kind are not supported on process nodes")
+	}
+}
+
+// maxTail is how much of a log goes into a termination message, in bytes.
+const maxTail = 2048
+
+func (c *container) logFile() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return filepath.Join(c.pod.dir, c.spec.Name, fmt.Sprintf("%d.log", c.status.RestartCount))
+}
+
+func (c *container) openLog() (*os.File, error) {
+	return os.OpenFile(c.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+}
+
+func (c *container) tail() string {
+	content, err := os.ReadFile(c.logFile())
+	if err != nil {
+		return ""
+	}
+	return string(content[max(0, len(content)-maxTail):])
+}
+
+// backOff is the kubelet's: the first restart is immediate, then 10 s, doubled up to
+// five minutes, and forgotten by a container that ran for ten minutes.
+// See https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy.
+type backOff struct {
+	first, delay time.Duration
+	begun        bool
+}
+
+const (
+	maxBackOff   = 5 * time.Minute
+	forgiveAfter = 10 * time.Minute
+)
+
+func (b *backOff) next() time.Duration {
+	if !b.begun {
+		b.begun = true
+		return 0
+	}
+	b.delay = min(max(b.delay*2, b.first), maxBackOff)
+	return b.delay
+}
+
+func (b *backOff) ranFor(d time.Duration) {
+	if d >= forgiveAfter {
+		*b = backOff{first: b.first}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

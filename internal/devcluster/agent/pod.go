@@ -1,0 +1,324 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// hostIP is the address that all nodes of a development cluster have.
+const hostIP = "10.0.0.1"
+
+// pod is one pod on a process node.
+type pod struct {
+	agent *Agent
+	dir   string
+	// ip is the pod's address, and listenIP the one on the loopback interface that
+	// stands for it.
+	ip, listenIP string
+
+	inits, mains []*container
+	startTime    metav1.Time
+
+	mu     sync.Mutex
+	latest *corev1.Pod
+	// over is a reason to end that is not the containers' own.
+	over, overMessage string
+	// prepared says that the init containers are done.
+	prepared bool
+
+	dirty    chan struct{} // Holds one: the status has changed.
+	updates  chan struct{} // Holds one: the object has.
+	reported corev1.PodStatus
+}
+
+func newPod(a *Agent, o *corev1.Pod, ip, listenIP string) *pod {
+	p := &pod{
+		agent: a, latest: o, ip: ip, listenIP: listenIP, startTime: metav1.Now(),
+		dir:   filepath.Join(a.options.Dir, "pods", string(o.UID)),
+		dirty: make(chan struct{}, 1), updates: make(chan struct{}, 1),
+	}
+	if o.Status.StartTime != nil {
+		p.startTime = *o.Status.StartTime
+	}
+	for i := range o.Spec.InitContainers {
+		p.inits = append(p.inits, newContainer(p, &o.Spec.InitContainers[i], true))
+	}
+	for i := range o.Spec.Containers {
+		p.mains = append(p.mains, newContainer(p, &o.Spec.Containers[i], false))
+	}
+	return p
+}
+
+func (p *pod) object() *corev1.Pod {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.latest
+}
+
+func (p *pod) namespace() string { return p.object().Namespace }
+
+// update takes down a newer state of the object.
+func (p *pod) update(o *corev1.Pod) {
+	p.mu.Lock()
+	p.latest = o
+	p.mu.Unlock()
+	notify(p.updates)
+	notify(p.dirty) // Readiness gates are set by others.
+}
+
+func (p *pod) changed() { notify(p.dirty) }
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // It is said already.
+	}
+}
+
+func (p *pod) grace() time.Duration {
+	o := p.object()
+	if o.DeletionGracePeriodSeconds != nil && o.DeletionTimestamp != nil {
+		return time.Duration(*o.DeletionGracePeriodSeconds) * time.Second
+	}
+	if o.Spec.TerminationGracePeriodSeconds != nil {
+		return time.Duration(*o.Spec.TerminationGracePeriodSeconds) * time.Second
+	}
+	return 30 * time.Second
+}
+
+func (p *pod) event(kind, reason, message string) {
+	p.agent.event(p.object(), kind, reason, message)
+}
+
+// live lives the pod's life, from its arrival on the node until it is gone. ctx ends
+// with the agent, and gone is closed when the object no longer exists.
+func (p *pod) live(ctx context.Context, gone <-chan struct{}) {
+	defer func() {
+		if err := os.RemoveAll(p.dir); err != nil {
+			p.agent.log("remove the folder of pod %s: %v", p, err)
+		}
+	}()
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	reporting, stopReporting := context.WithCancel(ctx)
+	var reporter sync.WaitGroup
+	reporter.Go(func() { p.reportAll(reporting) })
+	defer reporter.Wait()
+	defer stopReporting()
+
+	var containers sync.WaitGroup
+	containers.Go(func() { p.runAll(running, &containers) })
+	ended := make(chan struct{})
+	go func() {
+		containers.Wait()
+		close(ended)
+	}()
+	p.changed()
+	forced := p.awaitEnd(ctx, gone, ended)
+	stop()
+	p.stopAll(ctx, forced)
+	containers.Wait()
+	if ctx.Err() != nil || forced {
+		return
+	}
+	stopReporting()
+	reporter.Wait()
+	p.report(ctx)
+	if p.object().DeletionTimestamp == nil {
+		// It has ended by itself, and stays to be looked at until it is deleted.
+		p.awaitDeletion(ctx, gone)
+	}
+	p.remove(ctx)
+}
+
+// awaitEnd waits for a reason to stop the pod; forced says that there is nobody left
+// to be kind to.
+func (p *pod) awaitEnd(ctx context.Context, gone, ended <-chan struct{}) (forced bool) {
+	var deadline <-chan time.Time
+	if s := p.object().Spec.ActiveDeadlineSeconds; s != nil {
+		timer := time.NewTimer(time.Until(p.startTime.Add(time.Duration(*s) * time.Second)))
+		defer timer.Stop()
+		deadline = timer.C
+	}
+	for p.object().DeletionTimestamp == nil {
+		select {
+		case <-ctx.Done():
+			return true
+		case <-gone:
+			return true
+		case <-ended:
+			return false
+		case <-deadline:
+			p.mu.Lock()
+			p.over, p.overMessage = "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
+			p.mu.Unlock()
+			return false
+		case <-p.updates:
+		}
+	}
+	return false
+}
+
+func (p *pod) awaitDeletion(ctx context.Context, gone <-chan struct{}) {
+	for p.object().DeletionTimestamp == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-gone:
+			return
+		case <-p.updates:
+		}
+	}
+}
+
+// runAll prepares the pod and runs its containers.
+func (p *pod) runAll(ctx context.Context, all *sync.WaitGroup) {
+	for ctx.Err() == nil {
+		err := p.prepare(ctx)
+		if err == nil {
+			break
+		}
+		p.event(corev1.EventTypeWarning, "FailedMount", err.Error())
+		sleep(ctx, mountRetry)
+	}
+	for _, c := range p.inits {
+		if ctx.Err() != nil {
+			return
+		}
+		if c.once {
+			c.run(ctx, func() {})
+			if c.didFail() {
+				p.retireSidecars(ctx)
+				return
+			}
+			continue
+		}
+		started := make(chan struct{})
+		var once sync.Once
+		all.Go(func() { c.run(ctx, func() { once.Do(func() { close(started) }) }) })
+		select {
+		case <-started:
+		case <-ctx.Done():
+			return
+		}
+	}
+	p.mu.Lock()
+	p.prepared = true
+	p.mu.Unlock()
+	p.changed()
+	var mains sync.WaitGroup
+	for _, c := range p.mains {
+		mains.Go(func() { c.run(ctx, func() {}) })
+	}
+	mains.Wait()
+	p.retireSidecars(ctx)
+}
+
+// retireSidecars ends them when all others have ended, the last one first.
+// See https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers.
+func (p *pod) retireSidecars(ctx context.Context) {
+	for _, c := range slices.Backward(p.inits) {
+		if c.sidecar && ctx.Err() == nil {
+			c.retire(ctx, p.grace())
+		}
+	}
+}
+
+// mountRetry is how soon a volume that could not be had is tried again.
+const mountRetry = time.Second
+
+// stopAll stops the containers at once, and then the sidecars, the last one first.
+func (p *pod) stopAll(ctx context.Context, forced bool) {
+	grace := p.grace()
+	if forced {
+		grace = 0
+	}
+	deadline := time.Now().Add(grace)
+	var mains sync.WaitGroup
+	for _, c := range slices.Concat(p.mains, p.inits) {
+		if !c.sidecar {
+			mains.Go(func() { c.stopNow(ctx, grace) })
+		}
+	}
+	mains.Wait()
+	for _, c := range slices.Backward(p.inits) {
+		if c.sidecar {
+			c.stopNow(ctx, max(time.Until(deadline), min(grace, 2*time.Second)))
+		}
+	}
+}
+
+func (c *container) didFail() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed
+}
+
+// retire ends a sidecar that is not needed any more.
+func (c *container) retire(ctx context.Context, grace time.Duration) {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	c.stopNow(ctx, grace)
+}
+
+// remove deletes the object, which waited for its containers to end.
+func (p *pod) remove(ctx context.Context) {
+	o := p.object()
+	err := p.agent.options.Client.CoreV1().Pods(o.Namespace).Delete(ctx, o.Name, metav1.DeleteOptions{
+		GracePeriodSeconds: new(int64(0)), Preconditions: &metav1.Preconditions{UID: &o.UID},
+	})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		p.agent.log("delete pod %s/%s: %v", o.Namespace, o.Name, err)
+	}
+}
+
+// reportAll stores the status whenever it has changed.
+func (p *pod) reportAll(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.dirty:
+			p.report(ctx)
+		}
+	}
+}
+
+func (p *pod) report(ctx context.Context) {
+	status := p.status()
+	if equality.Semantic.DeepEqual(status, p.reported) {
+		return
+	}
+	o := p.object()
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": o.UID}, "status": status})
+	if err == nil {
+		_, err = p.agent.options.Client.CoreV1().Pods(o.Namespace).Patch(ctx, o.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	}
+	switch {
+	case err == nil:
+		p.reported = status
+	case apierrors.IsNotFound(err) || apierrors.IsConflict(err) || ctx.Err() != nil:
+	default:
+		p.agent.log("report on pod %s/%s: %v", o.Namespace, o.Name, err)
+		sleep(ctx, time.Second)
+		p.changed()
+	}
+}
+
+func (p *pod) String() string {
+	o := p.object()
+	return fmt.Sprintf("%s/%s", o.Namespace, o.Name)
+}
