@@ -74,7 +74,7 @@ func runDemo(cmd *cobra.Command, dir string, keep bool) (err error) {
 	}
 	d.Summary()
 	if keep {
-		howToUse(out, dir)
+		howToUse(out, dir, cluster.Gateway())
 		fmt.Fprintf(out, "\nTry\n  windlass dev kubectl --dir %[1]s -- -n demo get mm\n  windlass explain mm chat -n demo --kubeconfig %[1]s/kubeconfig\nCtrl-C ends it.\n", dir)
 		return cluster.Wait(cmd.Context())
 	}

@@ -81,19 +81,25 @@ func foreground(ctx context.Context, o devcluster.Options, out io.Writer) error 
 	if err != nil {
 		return err
 	}
-	howToUse(out, o.Dir)
+	howToUse(out, o.Dir, c.Gateway())
 	err = c.Wait(ctx)
 	fmt.Fprintln(out, "Stopping")
 	return errors.Join(err, c.Stop(context.WithoutCancel(ctx)))
 }
 
-func howToUse(out io.Writer, dir string) {
+func howToUse(out io.Writer, dir, gateway string) {
 	fmt.Fprintf(out, `
 Use it with
   export KUBECONFIG=%s
 or
   windlass dev kubectl --dir %s -- get nodes
 `, kubeconfig(dir), dir)
+	if gateway != "" {
+		fmt.Fprintf(out, `
+Pods on process nodes are reached by their routes at %s:
+  curl --connect-to ::%s http://chat.example.com/
+`, gateway, gateway)
+	}
 }
 
 func kubeconfig(dir string) string {

@@ -28,6 +28,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"windlass.dev/internal/devcluster/agent"
+	"windlass.dev/internal/devcluster/gateway"
 )
 
 // startTries is how often a start is tried when somebody else takes a port
@@ -69,6 +70,7 @@ type Cluster struct {
 	processes []*process
 	simulator *simulator
 	agent     *agent.Agent
+	gateway   *gateway.Gateway
 	audit     *Audit
 }
 
@@ -173,6 +175,9 @@ func (c *Cluster) Stop(ctx context.Context) error {
 }
 
 func (c *Cluster) stopProcesses(ctx context.Context) error {
+	if c.gateway != nil {
+		c.gateway.Stop()
+	}
 	if c.agent != nil {
 		c.agent.Stop()
 	}
@@ -183,7 +188,7 @@ func (c *Cluster) stopProcesses(ctx context.Context) error {
 	for _, p := range slices.Backward(c.processes) {
 		problems = append(problems, p.stop(ctx))
 	}
-	for _, name := range []string{"ready", "children.json"} {
+	for _, name := range []string{"ready", "children.json", gatewayFile} {
 		if err := os.Remove(filepath.Join(c.options.Dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			problems = append(problems, err)
 		}
@@ -220,6 +225,15 @@ func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.admin) }
 
 // Kubeconfig returns the path of an administrator's kubeconfig.
 func (c *Cluster) Kubeconfig() string { return filepath.Join(c.options.Dir, "kubeconfig") }
+
+// Gateway is the address that routes requests to pods on process nodes; empty without
+// such nodes.
+func (c *Cluster) Gateway() string {
+	if c.gateway == nil {
+		return ""
+	}
+	return c.gateway.Address()
+}
 
 // Audit counts requests.
 func (c *Cluster) Audit() *Audit { return c.audit }

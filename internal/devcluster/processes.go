@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
 	"windlass.dev/internal/devcluster/agent"
+	"windlass.dev/internal/devcluster/gateway"
 )
 
 // shipped are the stand-ins that a process node runs instead of well-known images.
@@ -45,9 +48,26 @@ func (c *Cluster) startAgent(ctx context.Context) error {
 	for i := range c.options.ProcessNodes {
 		o.Nodes = append(o.Nodes, agent.Node{Name: fmt.Sprintf("process-%d", i), Zone: string(rune('a' + i%3))})
 	}
-	c.agent, err = agent.Start(ctx, o)
-	return err
+	if c.agent, err = agent.Start(ctx, o); err != nil {
+		return err
+	}
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	c.gateway, err = gateway.Start(ctx, gateway.Options{Client: client, Dynamic: objects, Listen: "127.0.0.1:0", Delay: propagation})
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	return os.WriteFile(filepath.Join(c.options.Dir, gatewayFile), []byte(c.gateway.Address()+"\n"), 0o600)
 }
+
+// propagation is how long it takes until a gateway has heard of a change: real ones
+// take from tens of milliseconds to a few seconds.
+const propagation = time.Second
+
+// gatewayFile has the gateway's address, for people and scripts.
+const gatewayFile = "gateway"
 
 // images are those of the folder, then those that ship with it.
 func (c *Cluster) images() (agent.Images, error) {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,13 +24,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"windlass.dev/internal/devcluster"
 	"windlass.dev/internal/devcluster/clustertest"
 )
 
 func TestMain(m *testing.M) {
-	clustertest.Main(m, nil, func(o *devcluster.Options) {
+	ctrl.SetLogger(logr.Discard())
+	clustertest.Main(m, prepare, func(o *devcluster.Options) {
 		o.Nodes, o.ProcessNodes, o.BackOff = 1, 3, 200*time.Millisecond
 	})
 }

@@ -50,6 +50,8 @@ type Agent struct {
 
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+	// ended is closed when the agent is to stop.
+	ended <-chan struct{}
 
 	mu sync.Mutex
 	// pods are those on the nodes, and gone tells each that its object is.
@@ -77,7 +79,7 @@ func Start(ctx context.Context, o Options) (*Agent, error) {
 	// It lives until it is stopped, not until the start is over.
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a := &Agent{
-		options: o, version: version.GitVersion, spawner: newSpawner(), cancel: cancel,
+		options: o, version: version.GitVersion, spawner: newSpawner(), cancel: cancel, ended: running.Done(),
 		pods: map[types.UID]*pod{}, gone: map[types.UID]chan struct{}{}, taken: map[int]bool{}, pulled: map[string]bool{},
 	}
 	a.events = record.NewBroadcaster(record.WithContext(running))
@@ -189,7 +191,11 @@ func (a *Agent) pull(ctx context.Context, node, image string, takes time.Duratio
 }
 
 func (a *Agent) event(o *corev1.Pod, kind, reason, message string) {
-	a.record.Event(o, kind, reason, message)
+	select {
+	case <-a.ended: // A machine that is switched off says nothing.
+	default:
+		a.record.Event(o, kind, reason, message)
+	}
 }
 
 func (a *Agent) requestToken(ctx context.Context, o *corev1.Pod, source *corev1.ServiceAccountTokenProjection) (string, error) {

@@ -95,6 +95,15 @@ func start(ctx context.Context, change []func(*devcluster.Options)) (stop func()
 // Shared returns an administrator's configuration of the cluster.
 func Shared() *rest.Config { return rest.CopyConfig(shared.config) }
 
+// Gateway is the address that routes requests to pods on process nodes.
+func Gateway(tb testing.TB) string {
+	tb.Helper()
+	if shared.cluster == nil || shared.cluster.Gateway() == "" {
+		tb.Skip("the cluster has no process nodes")
+	}
+	return shared.cluster.Gateway()
+}
+
 // Config returns a configuration as a user: by a certificate on our own cluster,
 // by impersonation on a given one.
 func Config(tb testing.TB, user string) *rest.Config {

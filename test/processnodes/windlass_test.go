@@ -1,0 +1,127 @@
+package processnodes
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/config"
+	"windlass.dev/internal/devcluster/clustertest"
+	"windlass.dev/internal/install"
+	"windlass.dev/internal/manager"
+	"windlass.dev/internal/traffic"
+)
+
+// TestUpgradeUnderTraffic: Windlass upgrades an installation of the standard shape, with
+// its migration, while people use it: no request is lost, and no websocket breaks.
+func TestUpgradeUnderTraffic(t *testing.T) {
+	t.Parallel()
+	ctx, ns, c := t.Context(), clustertest.Namespace(t), startWindlass(t)
+	host := ns + ".example.com"
+	for name, data := range map[string]map[string]string{
+		"db": {"DB_CONNECTION_STRING": "postgres://example:example@db.example.com/mm", "DB_CONNECTION_CHECK_URL": "postgres://db.example.com/mm"},
+		"fs": {"accesskey": "example", "secretkey": "example"},
+	} {
+		if err := c.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, StringData: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mm := &v1beta1.Mattermost{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "chat"}, Spec: v1beta1.MattermostSpec{
+		Version: "10.5.2", Ingress: &v1beta1.Ingress{Enabled: true, Host: host},
+		Database:      v1beta1.Database{External: &v1beta1.ExternalDatabase{Secret: "db"}},
+		FileStore:     v1beta1.FileStore{External: &v1beta1.ExternalFileStore{URL: "s3.example.com", Bucket: "chat", Secret: "fs"}},
+		MattermostEnv: []corev1.EnvVar{{Name: "STANDIN_BOOT", Value: "2s"}, {Name: "STANDIN_MIGRATE", Value: "2s"}},
+	}}
+	if err := c.Create(ctx, mm); err != nil {
+		t.Fatal(err)
+	}
+	isStable := func(version string) func() bool {
+		return func() bool {
+			err := c.Get(ctx, ctrlclient.ObjectKeyFromObject(mm), mm)
+			return err == nil && mm.Status.State == v1beta1.Stable && mm.Status.ObservedGeneration == mm.Generation && mm.Status.Version == version
+		}
+	}
+	waitFor(t, "the installation to be stable", isStable("10.5.2"))
+	plan := traffic.Plan{
+		URL: "http://" + host + "/api/v4/system/ping", Connect: clustertest.Gateway(t), Rate: 20, Duration: time.Second, FreshEvery: 5, By: []string{"X-Windlass-Version"},
+	}
+	waitFor(t, "it to answer", func() bool {
+		report, err := traffic.Run(ctx, plan)
+		return err == nil && report.Lost() == 0
+	})
+	plan.Rate, plan.Duration = rate, 45*time.Second // Twice a start, and the drain of the last pod.
+	plan.WebSockets, plan.WebSocketURL = webSockets, "ws://"+host+"/api/v4/websocket"
+	before := mm.DeepCopy()
+	mm.Spec.Version = "10.6.0"
+	if err := c.Patch(ctx, mm, ctrlclient.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	report, err := traffic.Run(ctx, plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v %+v %v", report.Requests, *report.WebSockets, report.By)
+	if report.Lost() != 0 {
+		t.Errorf("%d were lost: %+v %+v", report.Lost(), report.Requests, *report.WebSockets)
+	}
+	if report.By["10.5.2"] == 0 || report.By["10.6.0"] == 0 || report.WebSockets.Closed == 0 {
+		t.Errorf("it was not upgraded while it was used: %v %+v", report.By, *report.WebSockets)
+	}
+	waitFor(t, "the upgrade to be over", isStable("10.6.0"))
+}
+
+// prepare installs Windlass' definitions and permissions, before anything else is made:
+// at the first ReplicaSet that it sees, the API server takes down which kinds there
+// are, and looks again 30 s later.
+func prepare(ctx context.Context, rest *rest.Config) error {
+	c, err := newClient(rest)
+	if err != nil {
+		return err
+	}
+	objects, err := install.Objects(install.Options{WithoutDeployment: true})
+	if err != nil {
+		return err
+	}
+	return install.Apply(ctx, c, objects, nil)
+}
+
+func newClient(rest *rest.Config) (ctrlclient.Client, error) {
+	scheme, err := manager.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	return ctrlclient.New(rest, ctrlclient.Options{Scheme: scheme})
+}
+
+// startWindlass runs Windlass with the permissions that it ships with.
+func startWindlass(t *testing.T) ctrlclient.Client {
+	t.Helper()
+	c, err := newClient(clustertest.Shared())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config.Default()
+	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
+	ctx, cancel := context.WithCancel(ctrl.LoggerInto(context.WithoutCancel(t.Context()), logr.Discard()))
+	ended := make(chan error, 1)
+	go func() {
+		ended <- manager.Run(ctx, cfg, clustertest.Config(t, install.Identity), manager.Hooks{Registry: prometheus.NewRegistry()})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("windlass ended: %v", err)
+		}
+	})
+	return c
+}
