@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 }
 
 func holdCluster(dir string) {
-	c, err := devcluster.Start(context.Background(), devcluster.Options{Dir: dir, Nodes: 1})
+	c, err := devcluster.Start(context.Background(), devcluster.Options{Dir: dir, Nodes: 1, ProcessNodes: 1})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -307,9 +307,24 @@ func TestStartAfterKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mark := "windlass-mark-" + filepath.Base(filepath.Dir(dir))
+	program := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "program"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{
+		Name: "main", Image: "busybox", Command: []string{"sh", "-c", "sleep 1000; : " + mark},
+	}}}}
+	if _, err := before.CoreV1().Pods("default").Create(t.Context(), program, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ready := func(c kubernetes.Interface, restarts int32) func(context.Context) (bool, error) {
+		return func(ctx context.Context) (bool, error) {
+			p, err := c.CoreV1().Pods("default").Get(ctx, "program", metav1.GetOptions{})
+			return err == nil && len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].Ready && p.Status.ContainerStatuses[0].RestartCount == restarts, err
+		}
+	}
+	eventually(t, "the program to run", ready(before, 0))
 	killGroup(t, cmd)
+	eventually(t, "the program to be gone with the cluster", func(context.Context) (bool, error) { return !runs(t, mark), nil })
 
-	c, err := devcluster.Start(t.Context(), devcluster.Options{Dir: dir, Nodes: 1})
+	c, err := devcluster.Start(t.Context(), devcluster.Options{Dir: dir, Nodes: 1, ProcessNodes: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,8 +335,12 @@ func TestStartAfterKill(t *testing.T) {
 	if _, err := after.CoreV1().ConfigMaps("default").Get(t.Context(), "kept", metav1.GetOptions{}); err != nil {
 		t.Errorf("what was stored before the kill: %v", err)
 	}
+	eventually(t, "the program to run again", ready(after, 1))
 	if err := c.Stop(t.Context()); err != nil {
 		t.Error(err)
+	}
+	if runs(t, mark) {
+		t.Error("the program outlives its cluster")
 	}
 	var processes []struct{ PID int }
 	if err := json.Unmarshal(children, &processes); err != nil {
@@ -332,6 +351,21 @@ func TestStartAfterKill(t *testing.T) {
 			t.Errorf("process %d of the killed cluster still lives", p.PID)
 		}
 	}
+}
+
+// runs looks for a word in the command lines of all processes.
+func runs(t *testing.T, word string) bool {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Skip("there is no /proc")
+	}
+	for _, e := range entries {
+		if line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline")); err == nil && strings.Contains(string(line), word) {
+			return true
+		}
+	}
+	return false
 }
 
 func startChild(t *testing.T, dir string) *exec.Cmd {
