@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -82,6 +83,8 @@ type scenario struct {
 	stable bool
 	// writes is how many there are at least; the crash is tried after each.
 	writes int
+	// end waits for the end, if that is not to be stable.
+	end func(t *testing.T, c client.Client, name types.NamespacedName)
 }
 
 var scenarios = map[string]scenario{
@@ -100,6 +103,33 @@ var scenarios = map[string]scenario{
 		},
 		stable: true,
 		writes: 6,
+	},
+	"hibernate": {
+		change: func(t *testing.T, c client.Client, name types.NamespacedName) {
+			edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.Replicas = new(int32(0)) })
+		},
+		stable: true,
+		writes: 3,
+	},
+	"upgrade after a backup": {
+		change: func(t *testing.T, c client.Client, name types.NamespacedName) {
+			upgradeAfter(t, c, name, backup(name.Namespace))
+		},
+		stable: true,
+		writes: 7,
+	},
+	"failed backup": {
+		change: func(t *testing.T, c client.Client, name types.NamespacedName) {
+			failing := backup(name.Namespace)
+			failing.Spec.JobTemplate.Spec.BackoffLimit = new(int32(0))
+			failing.Spec.JobTemplate.Spec.Template.Annotations = map[string]string{"simulated.windlass.dev/outcome": "fail"}
+			upgradeAfter(t, c, name, failing)
+		},
+		stable: true,
+		writes: 2,
+		end: func(t *testing.T, c client.Client, name types.NamespacedName) {
+			says(t, c, name, v1beta1.ConditionStalled, v1beta1.ReasonPreUpgradeFailed)
+		},
 	},
 	"managed": {
 		change: func(t *testing.T, c client.Client, name types.NamespacedName) {
@@ -149,8 +179,24 @@ func playWithCrash(t *testing.T, s scenario, n int) map[string]any {
 		start(t, ns, user, manager.Hooks{})
 		s.change(t, c, name)
 	}
-	stable(t, c, name)
+	if s.end != nil {
+		s.end(t, c, name)
+	} else {
+		stable(t, c, name)
+	}
 	return world(t, c, name)
+}
+
+// upgradeAfter asks for another version, with a backup before.
+func upgradeAfter(t *testing.T, c client.Client, name types.NamespacedName, before *batchv1.CronJob) {
+	t.Helper()
+	if err := c.Create(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, c, name, func(mm *v1beta1.Mattermost) {
+		mm.Spec.Version = "10.6.0"
+		mm.Spec.UpdateJob = &v1beta1.UpdateJob{PreUpgrade: &v1beta1.PreUpgrade{CronJob: before.Name}}
+	})
 }
 
 // crash runs the controller until it was killed after the n-th write that
