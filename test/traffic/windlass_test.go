@@ -1,4 +1,4 @@
-package processnodes
+package traffic
 
 import (
 	"context"
@@ -24,8 +24,7 @@ import (
 
 // TestUpgradeUnderTraffic: Windlass upgrades an installation of the standard shape, with
 // its migration, while people use it: no request is lost, and no websocket breaks.
-func TestUpgradeUnderTraffic(t *testing.T) {
-	t.Parallel()
+func TestUpgradeUnderTraffic(t *testing.T) { //nolint:paralleltest // It measures.
 	ctx, ns, c := t.Context(), clustertest.Namespace(t), startWindlass(t)
 	host := ns + ".example.com"
 	for name, data := range map[string]map[string]string{
@@ -53,14 +52,11 @@ func TestUpgradeUnderTraffic(t *testing.T) {
 	}
 	waitFor(t, "the installation to be stable", isStable("10.5.2"))
 	plan := traffic.Plan{
-		URL: "http://" + host + "/api/v4/system/ping", Connect: clustertest.Gateway(t), Rate: 20, Duration: time.Second, FreshEvery: 5, By: []string{"X-Windlass-Version"},
+		URL: "http://" + host + "/api/v4/system/ping", Connect: clustertest.Gateway(t), FreshEvery: 5, By: []string{"X-Windlass-Version"},
+		Rate: rate, WebSockets: webSockets, WebSocketURL: "ws://" + host + "/api/v4/websocket",
 	}
-	waitFor(t, "it to answer", func() bool {
-		report, err := traffic.Run(ctx, plan)
-		return err == nil && report.Lost() == 0
-	})
-	plan.Rate, plan.Duration = rate, 45*time.Second // Twice a start, and the drain of the last pod.
-	plan.WebSockets, plan.WebSocketURL = webSockets, "ws://"+host+"/api/v4/websocket"
+	calm(t, plan)
+	plan.Duration = 45 * time.Second // Twice a start, and the drain of the last pod.
 	before := mm.DeepCopy()
 	mm.Spec.Version = "10.6.0"
 	if err := c.Patch(ctx, mm, ctrlclient.MergeFrom(before)); err != nil {

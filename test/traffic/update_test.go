@@ -1,4 +1,4 @@
-package processnodes
+package traffic
 
 import (
 	"context"
@@ -21,14 +21,13 @@ import (
 const (
 	rate       = 200 // requests a second
 	webSockets = 20
-	duration   = 20 * time.Second
+	duration   = 25 * time.Second
 )
 
 // TestRollingUpdateUnderTraffic updates two applications, one after the other, under the
 // same load. The careful one has a readiness probe and drains before it stops: nothing
 // is lost. The careless one, with neither, loses requests and breaks websockets.
-func TestRollingUpdateUnderTraffic(t *testing.T) {
-	t.Parallel()
+func TestRollingUpdateUnderTraffic(t *testing.T) { //nolint:paralleltest // It measures.
 	careful, careless := rollingUpdate(t, true), rollingUpdate(t, false)
 	t.Logf("careful: %+v %+v", careful.Requests, *careful.WebSockets)
 	t.Logf("careless: %+v %+v", careless.Requests, *careless.WebSockets)
@@ -53,7 +52,7 @@ func rollingUpdate(t *testing.T, careful bool) *traffic.Report {
 	container := web("main", env("STANDIN_BOOT", "1s"))
 	if careful {
 		container.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/", Port: intstr.FromString("http")}}, PeriodSeconds: 1}
-		container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 4}}}
+		container.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 8}}}
 	}
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
 		Replicas: new(int32(4)), Selector: &metav1.LabelSelector{MatchLabels: labels},
@@ -77,14 +76,11 @@ func rollingUpdate(t *testing.T, careful bool) *traffic.Report {
 		t.Fatal(err)
 	}
 	plan := traffic.Plan{
-		URL: "http://" + host + "/", Connect: clustertest.Gateway(t), Rate: 20, Duration: time.Second, FreshEvery: 5, By: []string{"X-Windlass-Version"},
+		URL: "http://" + host + "/", Connect: clustertest.Gateway(t), FreshEvery: 5, By: []string{"X-Windlass-Version"},
+		Rate: rate, WebSockets: webSockets, WebSocketURL: "ws://" + host + "/api/v4/websocket",
 	}
-	waitFor(t, "the application to answer", func() bool {
-		report, err := traffic.Run(ctx, plan)
-		return err == nil && report.Lost() == 0
-	})
-	plan.Rate, plan.Duration = rate, duration
-	plan.WebSockets, plan.WebSocketURL = webSockets, "ws://"+host+"/api/v4/websocket"
+	calm(t, plan)
+	plan.Duration = duration
 	updated := make(chan error, 1)
 	go func() {
 		patch := `{"spec":{"template":{"spec":{"containers":[{"name":"main","image":"web:2"}]}}}}`
