@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -35,10 +36,23 @@ func Apply(ctx context.Context, c client.Client, objects []*unstructured.Unstruc
 			return fmt.Errorf("apply %s/%s: %w", intent.GetKind(), intent.GetName(), err)
 		}
 		if told != nil {
-			told(intent, apierrors.IsNotFound(err) || before.GetResourceVersion() != applied.GetResourceVersion())
+			told(intent, apierrors.IsNotFound(err) || !same(before, applied))
 		}
 	}
 	return awaitDefinitions(ctx, c, objects)
+}
+
+// same compares two states of an object, without what Kubernetes' own controllers may
+// have written in between: its version and its status.
+func same(before, after *unstructured.Unstructured) bool {
+	said := func(o *unstructured.Unstructured) map[string]any {
+		o = o.DeepCopy()
+		o.SetResourceVersion("")
+		o.SetManagedFields(nil)
+		delete(o.Object, "status")
+		return o.Object
+	}
+	return equality.Semantic.DeepEqual(said(before), said(after))
 }
 
 func awaitDefinitions(ctx context.Context, c client.Client, objects []*unstructured.Unstructured) error {
