@@ -143,8 +143,7 @@ func (a *Agent) see(ctx context.Context, object any) {
 		p.live(ctx, gone)
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		delete(a.pods, o.UID)
-		delete(a.taken, n)
+		delete(a.taken, n) // The pod is known until its object is gone, or a late event would begin it anew.
 	})
 }
 
@@ -173,6 +172,7 @@ func (a *Agent) forget(object any) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	delete(a.pods, o.UID)
 	if gone := a.gone[o.UID]; gone != nil {
 		close(gone)
 		delete(a.gone, o.UID)

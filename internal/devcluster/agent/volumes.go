@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -159,10 +158,10 @@ func files(dir string, data map[string]string, items []corev1.KeyToPath) error {
 		}
 	}
 	for key, path := range paths {
-		file := filepath.Join(dir, path)
-		if !strings.HasPrefix(file, dir) {
+		if !filepath.IsLocal(path) {
 			return fmt.Errorf("path %q leads out of the volume", path)
 		}
+		file := filepath.Join(dir, path)
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return err
 		}
