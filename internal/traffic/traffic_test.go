@@ -59,6 +59,20 @@ func TestRateIsConstant(t *testing.T) {
 	}
 }
 
+// TestAllLeave: a hundred are due within a millisecond, which is over before they can leave.
+func TestAllLeave(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(server.Close)
+	report, err := Run(t.Context(), Plan{URL: server.URL, Rate: 100_000, Duration: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Requests.Sent != 100 || report.Requests.Lost != 0 {
+		t.Errorf("sent %d and lost %d, want 100 and none", report.Requests.Sent, report.Requests.Lost)
+	}
+}
+
 // TestStallsAreCharged for everybody who came meanwhile: with a second's stall in two
 // at 100 a second, every answer to those who came in its first half took over 500 ms.
 func TestStallsAreCharged(t *testing.T) {
