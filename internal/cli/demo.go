@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,7 +55,7 @@ func runDemo(cmd *cobra.Command, dir string, keep bool) (err error) {
 	d := &demo.Demo{Clock: clock.RealClock{}, Out: out}
 	var cluster *devcluster.Cluster
 	err = d.Step("Start a development cluster", func() (err error) {
-		cluster, err = devcluster.Start(cmd.Context(), devcluster.Options{Dir: dir, Nodes: 3, Ephemeral: true, Out: out})
+		cluster, err = devcluster.Start(cmd.Context(), demoCluster(dir, out))
 		return err
 	})
 	if err != nil {
@@ -82,6 +83,18 @@ func runDemo(cmd *cobra.Command, dir string, keep bool) (err error) {
 	return nil
 }
 
+// demoCluster has nodes that run pods as processes, so that requests can be sent to them,
+// where there can be such nodes.
+func demoCluster(dir string, out io.Writer) devcluster.Options {
+	o := devcluster.Options{Dir: dir, Ephemeral: true, Out: out}
+	if runtime.GOOS == "linux" {
+		o.ProcessNodes = 3
+	} else {
+		o.Nodes = 3
+	}
+	return o
+}
+
 // startWindlass installs Windlass and runs its controllers as the cluster knows
 // them: with the shipped permissions and no others.
 func startWindlass(cmd *cobra.Command, d *demo.Demo, cluster *devcluster.Cluster, dir string) (stop func() error, err error) {
@@ -92,6 +105,7 @@ func startWindlass(cmd *cobra.Command, d *demo.Demo, cluster *devcluster.Cluster
 	if d.Client, err = client.New(cluster.Config(), client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
+	d.Gateway = cluster.Gateway()
 	d.Requests = func(ctx context.Context, during func(context.Context) error) ([]string, error) {
 		return requests(ctx, cluster.Audit(), during)
 	}

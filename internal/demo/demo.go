@@ -42,6 +42,8 @@ type Demo struct {
 	Requests func(ctx context.Context, during func(context.Context) error) ([]string, error)
 	// Explain prints what `windlass explain mattermost` says.
 	Explain func(ctx context.Context, name types.NamespacedName, out io.Writer) error
+	// Gateway is the address that routes requests to pods; empty if pods are simulated.
+	Gateway string
 	Clock   clock.PassiveClock
 	Out     io.Writer
 
@@ -63,7 +65,7 @@ func (d *Demo) Run(ctx context.Context) error {
 		{"Create a fleet of five, one of them broken on purpose", d.create},
 		{"Ask why the broken one is not ready", d.explainBroken},
 		{"Repair it by making the missing Secret", d.repair},
-		{"Upgrade chat: the database first, then the pods", d.upgrade},
+		{"Upgrade chat while people use it: the database first, then the pods", d.upgrade},
 		{"Damage sales: delete its Deployment, bend its Service", d.damage},
 		{"Send support to a version that does not exist, and back", d.badVersion},
 		{"Run two more, whose databases and files are made for them", d.otherStores},
@@ -155,11 +157,15 @@ func (d *Demo) repair(ctx context.Context) error {
 }
 
 func (d *Demo) upgrade(ctx context.Context) error {
-	lowest, err := d.lowestAvailable(ctx, "chat", func(ctx context.Context) error {
-		if err := d.setVersion(ctx, "chat", "10.6.0"); err != nil {
-			return err
-		}
-		return d.stableAt(ctx, "chat", "10.6.0")
+	var lowest int32
+	err := d.underTraffic(ctx, func(ctx context.Context) (err error) {
+		lowest, err = d.lowestAvailable(ctx, "chat", func(ctx context.Context) error {
+			if err := d.setVersion(ctx, "chat", "10.6.0"); err != nil {
+				return err
+			}
+			return d.stableAt(ctx, "chat", "10.6.0")
+		})
+		return err
 	})
 	if err != nil {
 		return err

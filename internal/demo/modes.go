@@ -102,6 +102,7 @@ func (d *Demo) failedBackup(ctx context.Context) error {
 	}
 	broken := backup.DeepCopy()
 	backup.Spec.JobTemplate.Spec.Template.Annotations = nil
+	backup.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image = "postgres:17"
 	if err := d.Client.Patch(ctx, backup, client.MergeFrom(broken)); err != nil {
 		return err
 	}
@@ -119,29 +120,27 @@ func (d *Demo) rotate(ctx context.Context) error {
 		return err
 	}
 	generation := deployment.Generation
-	lowest, err := d.lowestAvailable(ctx, "chat", func(ctx context.Context) error {
-		secret := &corev1.Secret{}
-		if err := d.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: "database"}, secret); err != nil {
-			return err
-		}
-		before := secret.DeepCopy()
-		secret.Data["DB_CONNECTION_STRING"] = []byte("postgres://example:another@db.example.com:5432/mattermost?sslmode=require")
-		if err := d.Client.Patch(ctx, secret, client.MergeFrom(before)); err != nil {
-			return err
-		}
-		return d.watch(ctx, func(fleet map[string]*v1beta1.Mattermost) string {
-			err := d.Client.Get(ctx, chat, deployment)
-			s := deployment.Status
-			if err != nil || deployment.Generation == generation || s.ObservedGeneration != deployment.Generation || s.UpdatedReplicas != 2 || s.Replicas != 2 || s.AvailableReplicas != 2 {
-				return "the pods of chat to be replaced"
+	var lowest int32
+	err := d.underTraffic(ctx, func(ctx context.Context) (err error) {
+		lowest, err = d.lowestAvailable(ctx, "chat", func(ctx context.Context) error {
+			if err := d.changePassword(ctx); err != nil {
+				return err
 			}
-			for name, mm := range fleet {
-				if mm.Status.State != v1beta1.Stable {
-					return name + " to become stable"
+			return d.watch(ctx, func(fleet map[string]*v1beta1.Mattermost) string {
+				err := d.Client.Get(ctx, chat, deployment)
+				s := deployment.Status
+				if err != nil || deployment.Generation == generation || s.ObservedGeneration != deployment.Generation || s.UpdatedReplicas != 2 || s.Replicas != 2 || s.AvailableReplicas != 2 {
+					return "the pods of chat to be replaced"
 				}
-			}
-			return ""
+				for name, mm := range fleet {
+					if mm.Status.State != v1beta1.Stable {
+						return name + " to become stable"
+					}
+				}
+				return ""
+			})
 		})
+		return err
 	})
 	if err != nil {
 		return err
@@ -151,6 +150,16 @@ func (d *Demo) rotate(ctx context.Context) error {
 	}
 	d.verified("everything that uses the password was rolled once, never with fewer than %d of chat's 2 pods", lowest)
 	return nil
+}
+
+func (d *Demo) changePassword(ctx context.Context) error {
+	secret := &corev1.Secret{}
+	if err := d.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: "database"}, secret); err != nil {
+		return err
+	}
+	before := secret.DeepCopy()
+	secret.Data["DB_CONNECTION_STRING"] = []byte("postgres://example:another@db.example.com:5432/mattermost?sslmode=require")
+	return d.Client.Patch(ctx, secret, client.MergeFrom(before))
 }
 
 // takeOver makes an installation as the Mattermost Operator leaves one, and lets
