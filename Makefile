@@ -11,6 +11,7 @@ BIN := bin
 WINDLASS := $(BIN)/windlass
 CONTROLPLANE := $(BIN)/controlplane
 LINT := $(BIN)/golangci-lint
+NGINX := $(BIN)/nginx
 LINT_VERSION := v2.15.0
 
 # The control plane is built once and kept until its dependencies change.
@@ -26,6 +27,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 export GOFLAGS += -buildvcs=false
 export WINDLASS_CONTROLPLANE = $(CURDIR)/$(CONTROLPLANE)
+export WINDLASS_NGINX = $(CURDIR)/$(NGINX)
 
 .PHONY: help
 help: ## List the targets
@@ -55,8 +57,19 @@ $(CONTROLPLANE_STAMP): | need-go
 demo: build controlplane ## Show the main job on an embedded development cluster (KEEP=1 leaves it up)
 	$(WINDLASS) demo $(if $(KEEP),--keep)
 
+# The tests under load compare our gateway with nginx: the machine's own, or Debian's
+# package, unpacked and not installed. Where neither can be had they skip it.
+$(NGINX):
+	@mkdir -p $(BIN)
+	@if command -v nginx >/dev/null; then ln -sf "$$(command -v nginx)" $@; \
+	elif command -v apt-get >/dev/null; then \
+	  dir=$$(mktemp -d) && cd $$dir && chmod 755 . && \
+	  { apt-get -qq download nginx || { apt-get -qq update && apt-get -qq download nginx; }; } && \
+	  dpkg-deb -x nginx_*.deb . && cp usr/sbin/nginx $(CURDIR)/$@ && rm -r $$dir; \
+	fi || echo "nginx cannot be had here: what is compared with it is skipped"
+
 .PHONY: test
-test: need-cc controlplane ## Run all tests, with the race detector
+test: need-cc controlplane $(NGINX) ## Run all tests, with the race detector
 	go test -race -timeout 30m $$(go list ./... | grep -v /test/traffic)
 	@# What is measured under load needs the machine for itself, and no race detector.
 	go test -timeout 10m ./test/traffic

@@ -96,7 +96,8 @@ func (s settings) migrate(ctx context.Context, out io.Writer) int {
 }
 
 // serve listens after STANDIN_BOOT. Told to end, it stops listening at once, as servers
-// do, announces the end of websockets, and takes at least STANDIN_SHUTDOWN.
+// do, announces the end of websockets, and takes at least STANDIN_SHUTDOWN; with
+// STANDIN_ABRUPT it ends at once, as many programs do, and breaks off what is under way.
 func (s settings) serve(ctx context.Context, port string, out io.Writer) error {
 	if !pause(ctx, s.duration("STANDIN_BOOT")) {
 		return nil
@@ -124,6 +125,9 @@ func (s settings) serve(ctx context.Context, port string, out io.Writer) error {
 	case <-crash:
 		return errors.New("crashed, because it was told to")
 	case <-ctx.Done():
+	}
+	if s.env("STANDIN_ABRUPT") == "true" {
+		return nil
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
