@@ -23,9 +23,14 @@ import (
 var benchmarks = map[string]func(ctx context.Context, arguments []string) (any, error){
 	"installations": installations,
 	"adoption":      adoption,
+	"devcluster":    devCluster,
 }
 
 func main() {
+	if isPart, err := part(os.Args[1:]); isPart {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// Everything here is told by the benchmark itself.
@@ -37,9 +42,21 @@ func main() {
 	}
 }
 
+// part runs what a benchmark starts in a process of its own, until a signal ends it.
+func part(arguments []string) (isPart bool, err error) {
+	switch {
+	case len(arguments) == 2 && arguments[0] == timedProgram:
+		return true, runTimed(arguments[1])
+	case len(arguments) == 3 && arguments[0] == proxyProgram:
+		return true, runProxy(arguments[1], arguments[2])
+	default:
+		return false, nil
+	}
+}
+
 func run(ctx context.Context, arguments []string) error {
 	if len(arguments) == 0 || benchmarks[arguments[0]] == nil {
-		return errors.New("name a benchmark: installations or adoption")
+		return errors.New("name a benchmark: installations, adoption or devcluster")
 	}
 	figures, err := benchmarks[arguments[0]](ctx, arguments[1:])
 	if err != nil {
