@@ -22,6 +22,8 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
+
+	"windlass.dev/internal/devcluster/pause"
 )
 
 // Options are what an agent needs. All but Log and BackOff are required.
@@ -186,7 +188,7 @@ func (a *Agent) pull(ctx context.Context, node, image string, takes time.Duratio
 	a.pulled[node+" "+image] = true
 	a.mu.Unlock()
 	if !have && takes > 0 {
-		sleep(ctx, takes)
+		pause.For(ctx, takes)
 	}
 }
 

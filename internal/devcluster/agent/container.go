@@ -12,6 +12,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"windlass.dev/internal/devcluster/pause"
 )
 
 // Reasons as the kubelet writes them.
@@ -113,7 +115,7 @@ func (c *container) run(ctx context.Context, started func()) {
 		}
 		ran, code, err := c.runOnce(ctx, started)
 		if errors.Is(err, errNotCreated) {
-			sleep(ctx, createRetry)
+			pause.For(ctx, createRetry)
 			continue
 		}
 		if ctx.Err() != nil || c.retired() {
@@ -160,7 +162,7 @@ func (c *container) again(ctx context.Context, b *backOff) {
 	if delay := b.next(); delay > 0 {
 		c.wait(reasonCrashLoop, fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", delay, c.spec.Name, c.pod.object().Name, c.pod.namespace(), c.pod.object().UID))
 		c.pod.event(corev1.EventTypeWarning, "BackOff", "Back-off restarting failed container "+c.spec.Name)
-		sleep(ctx, delay)
+		pause.For(ctx, delay)
 	}
 	c.update(func(s *corev1.ContainerStatus) { s.RestartCount++ })
 }
@@ -180,7 +182,7 @@ func (c *container) pull(ctx context.Context, b *backOff) bool {
 	b.next()
 	delay := max(b.next(), time.Millisecond)
 	c.wait(reasonPullBackOff, fmt.Sprintf("Back-off pulling image %q: %s", c.spec.Image, message))
-	sleep(ctx, delay)
+	pause.For(ctx, delay)
 	return false
 }
 
@@ -408,7 +410,7 @@ func (c *container) stopNow(ctx context.Context, grace time.Duration) {
 func (c *container) hook(ctx context.Context, h *corev1.LifecycleHandler) error {
 	switch {
 	case h.Sleep != nil:
-		sleep(ctx, time.Duration(h.Sleep.Seconds)*time.Second)
+		pause.For(ctx, time.Duration(h.Sleep.Seconds)*time.Second)
 		return nil
 	case h.Exec != nil:
 		return c.exec(ctx, h.Exec.Command)
@@ -465,14 +467,5 @@ func (b *backOff) next() time.Duration {
 func (b *backOff) ranFor(d time.Duration) {
 	if d >= forgiveAfter {
 		*b = backOff{first: b.first}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }

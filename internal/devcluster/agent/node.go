@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
+
+	"windlass.dev/internal/devcluster/pause"
 )
 
 // Labels and taints that tell the kinds of nodes apart.
@@ -105,7 +107,7 @@ func (a *Agent) keep(ctx context.Context, n Node) {
 				a.log("status of %s: %v", n.Name, err)
 			}
 		}
-		sleep(ctx, leaseEvery)
+		pause.For(ctx, leaseEvery)
 	}
 }
 

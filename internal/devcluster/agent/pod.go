@@ -15,6 +15,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"windlass.dev/internal/devcluster/pause"
 )
 
 // hostIP is the address that all nodes of a development cluster have.
@@ -191,7 +193,7 @@ func (p *pod) runAll(ctx context.Context, all *sync.WaitGroup) {
 			break
 		}
 		p.event(corev1.EventTypeWarning, "FailedMount", err.Error())
-		sleep(ctx, mountRetry)
+		pause.For(ctx, mountRetry)
 	}
 	for _, c := range p.inits {
 		if ctx.Err() != nil {
@@ -313,7 +315,7 @@ func (p *pod) report(ctx context.Context) {
 	case apierrors.IsNotFound(err) || apierrors.IsConflict(err) || ctx.Err() != nil:
 	default:
 		p.agent.log("report on pod %s/%s: %v", o.Namespace, o.Name, err)
-		sleep(ctx, time.Second)
+		pause.For(ctx, time.Second)
 		p.changed()
 	}
 }

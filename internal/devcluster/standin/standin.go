@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"windlass.dev/internal/devcluster/pause"
 )
 
 // Kinds are the programs, and Main runs one: it returns its exit code when it ends by
@@ -49,7 +51,7 @@ func Main(ctx context.Context, kind string, arguments []string, out io.Writer, e
 		return 0
 	case kind == "worker" || slices.Equal(arguments, []string{"jobserver"}):
 		<-ctx.Done()
-		pause(context.WithoutCancel(ctx), s.duration("STANDIN_SHUTDOWN"))
+		pause.For(context.WithoutCancel(ctx), s.duration("STANDIN_SHUTDOWN"))
 		return 0
 	}
 	port := "8080"
@@ -85,7 +87,7 @@ func (s settings) rate(name string) float64 {
 
 // migrate takes STANDIN_MIGRATE, and fails if STANDIN_MIGRATE_FAILS is true.
 func (s settings) migrate(ctx context.Context, out io.Writer) int {
-	if !pause(ctx, s.duration("STANDIN_MIGRATE")) {
+	if !pause.For(ctx, s.duration("STANDIN_MIGRATE")) {
 		return 143
 	}
 	if s.env("STANDIN_MIGRATE_FAILS") == "true" {
@@ -99,7 +101,7 @@ func (s settings) migrate(ctx context.Context, out io.Writer) int {
 // do, announces the end of websockets, and takes at least STANDIN_SHUTDOWN; with
 // STANDIN_ABRUPT it ends at once, as many programs do, and breaks off what is under way.
 func (s settings) serve(ctx context.Context, port string, out io.Writer) error {
-	if !pause(ctx, s.duration("STANDIN_BOOT")) {
+	if !pause.For(ctx, s.duration("STANDIN_BOOT")) {
 		return nil
 	}
 	if p := s.env("STANDIN_PORT"); p != "" {
@@ -162,7 +164,7 @@ func (h *handler) routes() http.Handler {
 	// It takes as long as the request asks for.
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 		if d, err := time.ParseDuration(r.URL.Query().Get("for")); err == nil {
-			pause(r.Context(), d)
+			pause.For(r.Context(), d)
 		}
 		fmt.Fprintln(w, "done")
 	})
@@ -212,18 +214,6 @@ func (h *handler) end() {
 		closing.Go(func() { _ = c.Close(websocket.StatusGoingAway, "the server ends") })
 	}
 	closing.Wait()
-}
-
-// pause reports whether it came to its end.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return d <= 0
-	case <-timer.C:
-		return true
-	}
 }
 
 // Env is the environment of this process.
