@@ -96,7 +96,12 @@ func (c *Cluster) prepare(ports []int) (files, error) {
 		return f, err
 	}
 	c.admin = clientConfig(c.endpoint, c.authority, admin)
+	kubelets, err := c.authority.client(kubeletClient)
+	if err != nil {
+		return f, err
+	}
 	return f, errors.Join(
+		kubelets.write(f.pki(""), "kubelet-client"),
 		serving.write(f.pki(""), "server"),
 		serviceAccountKey(f.pki("sa.key")),
 		c.kubeconfig(c.Kubeconfig(), admin),
@@ -169,6 +174,9 @@ func (f files) apiserver() []string {
 		// allowed to set finalizers on the owner.
 		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
 		"--requestheader-client-ca-file=" + f.pki("ca.crt"), "--requestheader-allowed-names=nobody",
+		// Logs and streams of process nodes.
+		"--kubelet-certificate-authority=" + f.pki("ca.crt"), "--kubelet-preferred-address-types=InternalDNS,InternalIP",
+		"--kubelet-client-certificate=" + f.pki("kubelet-client.crt"), "--kubelet-client-key=" + f.pki("kubelet-client.key"),
 		"--service-cluster-ip-range=10.96.0.0/12",
 		"--audit-policy-file=" + f.pki("audit-policy.yaml"), "--audit-log-path=" + f.audit, "--audit-log-mode=blocking",
 	}

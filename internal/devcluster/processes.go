@@ -2,6 +2,8 @@ package devcluster
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	_ "embed"
 	"fmt"
 	"os"
@@ -44,7 +46,11 @@ func (c *Cluster) startAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o := agent.Options{Client: client, Octet: c.simulator.number, Images: images, Dir: filepath.Join(c.options.Dir, "agent"), Log: log, BackOff: c.options.BackOff}
+	serving, err := c.kubeletServing()
+	if err != nil {
+		return err
+	}
+	o := agent.Options{Client: client, Serving: serving, Octet: c.simulator.number, Images: images, Dir: filepath.Join(c.options.Dir, "agent"), Log: log, BackOff: c.options.BackOff}
 	for i := range c.options.ProcessNodes {
 		o.Nodes = append(o.Nodes, agent.Node{Name: fmt.Sprintf("process-%d", i), Zone: string(rune('a' + i%3))})
 	}
@@ -60,6 +66,35 @@ func (c *Cluster) startAgent(ctx context.Context) error {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	return os.WriteFile(filepath.Join(c.options.Dir, gatewayFile), []byte(c.gateway.Address()+"\n"), 0o600)
+}
+
+// kubeletClient is the name by which kubelets know the API server.
+const kubeletClient = "windlass:kube-apiserver-kubelet-client"
+
+// kubeletServing lets nobody reach the kubelets but the API server, which has asked
+// for the user's rights: a port on the loopback interface is open to all users of the
+// machine.
+func (c *Cluster) kubeletServing() (*tls.Config, error) {
+	made, err := c.authority.server()
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := tls.X509KeyPair(made.certificate, made.key)
+	if err != nil {
+		return nil, err
+	}
+	clients := x509.NewCertPool()
+	clients.AddCert(c.authority.certificate)
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if name := state.PeerCertificates[0].Subject.CommonName; name != kubeletClient {
+				return fmt.Errorf("%s is not the API server", name)
+			}
+			return nil
+		},
+	}, nil
 }
 
 // propagation is how long it takes until a gateway has heard of a change: real ones

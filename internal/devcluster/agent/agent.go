@@ -6,19 +6,17 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
-	"slices"
+	"log"
 	"sync"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -36,6 +34,9 @@ type Options struct {
 	Images Images
 	// Dir is a folder of the agent's own.
 	Dir string
+	// Serving is how the nodes' kubelets serve logs and streams on the loopback
+	// interface. It has to let nobody in but the API server.
+	Serving *tls.Config
 	// Log is told of what goes wrong; nil for nobody.
 	Log io.Writer
 	// BackOff is the first delay before a restart; 0 is the kubelet's 10 s.
@@ -48,7 +49,7 @@ type Agent struct {
 	version string
 	spawner *spawner
 	events  record.EventBroadcaster
-	record  record.EventRecorder
+	nodes   map[string]*node
 
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -82,17 +83,17 @@ func Start(ctx context.Context, o Options) (*Agent, error) {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a := &Agent{
 		options: o, version: version.GitVersion, spawner: newSpawner(), cancel: cancel, ended: running.Done(),
-		pods: map[types.UID]*pod{}, gone: map[types.UID]chan struct{}{}, taken: map[int]bool{}, pulled: map[string]bool{},
+		pods: map[types.UID]*pod{}, gone: map[types.UID]chan struct{}{}, taken: map[int]bool{}, pulled: map[string]bool{}, nodes: map[string]*node{},
 	}
 	a.events = record.NewBroadcaster(record.WithContext(running))
 	a.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: o.Client.CoreV1().Events("")})
-	a.record = a.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet"})
-	for _, n := range o.Nodes {
-		if err := a.register(ctx, n); err != nil {
-			cancel()
-			return nil, fmt.Errorf("register node %s: %w", n.Name, err)
+	for _, described := range o.Nodes {
+		n := a.newNode(described)
+		a.nodes[n.Name] = n
+		if err := n.start(ctx, running); err != nil {
+			a.Stop()
+			return nil, fmt.Errorf("start node %s: %w", n.Name, err)
 		}
-		a.running.Go(func() { a.keep(running, n) })
 	}
 	return a, a.watch(running)
 }
@@ -124,7 +125,7 @@ func (a *Agent) watch(ctx context.Context) error {
 // see takes up a pod that is bound to a node of ours, or tells it of a change.
 func (a *Agent) see(ctx context.Context, object any) {
 	o, ok := object.(*corev1.Pod)
-	if !ok || !slices.ContainsFunc(a.options.Nodes, func(n Node) bool { return n.Name == o.Spec.NodeName }) {
+	if !ok || a.nodes[o.Spec.NodeName] == nil {
 		return
 	}
 	a.mu.Lock()
@@ -138,7 +139,7 @@ func (a *Agent) see(ctx context.Context, object any) {
 	}
 	n := a.address()
 	ip := fmt.Sprintf("%d.%d.%d", a.options.Octet, n/256, n%256)
-	p := newPod(a, o, "10."+ip, "127."+ip)
+	p := newPod(a.nodes[o.Spec.NodeName], o, "10."+ip, "127."+ip)
 	gone := make(chan struct{})
 	a.pods[o.UID], a.gone[o.UID] = p, gone
 	a.running.Go(func() {
@@ -192,28 +193,8 @@ func (a *Agent) pull(ctx context.Context, node, image string, takes time.Duratio
 	}
 }
 
-func (a *Agent) event(o *corev1.Pod, kind, reason, message string) {
-	select {
-	case <-a.ended: // A machine that is switched off says nothing.
-	default:
-		a.record.Event(o, kind, reason, message)
-	}
-}
-
-func (a *Agent) requestToken(ctx context.Context, o *corev1.Pod, source *corev1.ServiceAccountTokenProjection) (string, error) {
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
-		ExpirationSeconds: source.ExpirationSeconds,
-		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: o.Name, UID: o.UID},
-	}}
-	if source.Audience != "" {
-		request.Spec.Audiences = []string{source.Audience}
-	}
-	answer, err := a.options.Client.CoreV1().ServiceAccounts(o.Namespace).CreateToken(ctx, o.Spec.ServiceAccountName, request, metav1.CreateOptions{})
-	if err != nil {
-		return "", err
-	}
-	return answer.Status.Token, nil
-}
+// errorLog is log for what logs by itself.
+func (a *Agent) errorLog() *log.Logger { return log.New(a.options.Log, "", log.LstdFlags) }
 
 func (a *Agent) log(format string, args ...any) {
 	fmt.Fprintf(a.options.Log, time.Now().Format(time.RFC3339)+" "+format+"\n", args...)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	criruntime "k8s.io/cri-api/pkg/apis/runtime/v1"
+	crilogs "k8s.io/cri-client/pkg/logs"
 
 	"windlass.dev/internal/devcluster/pause"
 )
@@ -46,6 +49,13 @@ type container struct {
 	status corev1.ContainerStatus
 	// process is the one that runs; nil for none.
 	process *process
+	// environ is its environment, output what it prints, and stdin what it reads; nil
+	// for none.
+	environ []string
+	output  *output
+	stdin   *os.File
+	// lastLog and previousLog are the files of the last run and of the one before.
+	lastLog, previousLog string
 	// ended says that it will not run again; failed that it ended badly.
 	ended, failed bool
 }
@@ -213,7 +223,8 @@ func (c *container) runOnce(ctx context.Context, started func()) (ran time.Durat
 	cancel()
 	probing.Wait()
 	code = p.exit()
-	c.finished(p, code)
+	c.output.end(ctx)
+	c.finished(ctx, p, code)
 	return p.ended.Sub(p.started), code, nil
 }
 
@@ -238,23 +249,14 @@ func (c *container) start(ctx context.Context) (*process, error) {
 		known[name] = value
 	}
 	argv, err := c.image.command(expandAll(c.spec.Command, known), expandAll(c.spec.Args, known))
-	var log *os.File
+	var p *process
 	if err == nil {
-		log, err = c.openLog()
+		p, err = c.spawn(ctx, argv, env)
 	}
 	if err != nil {
 		c.notStarted(err)
 		return nil, err
 	}
-	defer log.Close()
-	p, err := c.pod.agent.spawner.start(argv, env, c.workDir(), log)
-	if err != nil {
-		c.notStarted(err)
-		return nil, err
-	}
-	c.mu.Lock()
-	c.process = p
-	c.mu.Unlock()
 	c.update(func(s *corev1.ContainerStatus) {
 		if s.State.Terminated != nil {
 			s.LastTerminationState = corev1.ContainerState{Terminated: s.State.Terminated}
@@ -262,6 +264,45 @@ func (c *container) start(ctx context.Context) (*process, error) {
 		s.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(p.started)}}
 		s.ContainerID = fmt.Sprintf("process://%d", p.cmd.Process.Pid)
 	})
+	return p, nil
+}
+
+// spawn starts the program, with its output going to a log.
+func (c *container) spawn(ctx context.Context, argv, env []string) (*process, error) {
+	path := c.logFile()
+	o, err := newOutput(path)
+	if err != nil {
+		return nil, err
+	}
+	l := launch{argv: argv, env: env, dir: c.workDir()}
+	var stdin *os.File
+	if l.out, err = o.pipe(criruntime.Stdout); err == nil {
+		defer l.out.Close()
+		l.errOut, err = o.pipe(criruntime.Stderr)
+	}
+	if err == nil {
+		defer l.errOut.Close()
+		if c.spec.Stdin {
+			l.in, stdin, err = os.Pipe()
+		}
+	}
+	var p *process
+	if err == nil {
+		defer l.in.Close() // Of none, it is an error that nobody needs.
+		p, err = c.pod.agent.spawner.start(l)
+	}
+	if err != nil {
+		o.file.Close()
+		stdin.Close()
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.process, c.environ, c.output, c.stdin = p, env, o, stdin
+	if c.previousLog != "" {
+		_ = os.Remove(c.previousLog) // The kubelet keeps two.
+	}
+	c.previousLog, c.lastLog = c.lastLog, path
 	return p, nil
 }
 
@@ -294,17 +335,18 @@ func (c *container) notStarted(err error) {
 }
 
 // finished takes down how the program ended.
-func (c *container) finished(p *process, code int32) {
+func (c *container) finished(ctx context.Context, p *process, code int32) {
 	reason := reasonCompleted
 	if code != 0 {
 		reason = reasonError
 	}
 	message := ""
 	if code != 0 && c.spec.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError {
-		message = c.tail()
+		message = c.tail(context.WithoutCancel(ctx))
 	}
 	c.mu.Lock()
 	c.process = nil
+	c.stdin.Close()
 	c.mu.Unlock()
 	c.update(func(s *corev1.ContainerStatus) {
 		s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
@@ -421,8 +463,11 @@ func (c *container) hook(ctx context.Context, h *corev1.LifecycleHandler) error 
 	}
 }
 
-// maxTail is how much of a log goes into a termination message, in bytes.
-const maxTail = 2048
+// How much of a log goes into a termination message, in bytes and in lines.
+const (
+	maxTail      = 2048
+	maxTailLines = 80
+)
 
 func (c *container) logFile() string {
 	c.mu.Lock()
@@ -430,16 +475,16 @@ func (c *container) logFile() string {
 	return filepath.Join(c.pod.dir, c.spec.Name, fmt.Sprintf("%d.log", c.status.RestartCount))
 }
 
-func (c *container) openLog() (*os.File, error) {
-	return os.OpenFile(c.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-}
-
-func (c *container) tail() string {
-	content, err := os.ReadFile(c.logFile())
-	if err != nil {
+// tail is the end of what the container's last run printed.
+func (c *container) tail(ctx context.Context) string {
+	c.mu.Lock()
+	path := c.lastLog
+	c.mu.Unlock()
+	var all bytes.Buffer
+	if err := crilogs.ReadLogs(ctx, path, "", &crilogs.LogOptions{TailLines: new(int64(maxTailLines))}, nil, &all, &all); err != nil {
 		return ""
 	}
-	return string(content[max(0, len(content)-maxTail):])
+	return string(all.Bytes()[max(0, all.Len()-maxTail):])
 }
 
 // backOff is the kubelet's: the first restart is immediate, then 10 s, doubled up to

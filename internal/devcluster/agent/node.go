@@ -5,11 +5,15 @@ import (
 	"runtime"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/retry"
 
 	"windlass.dev/internal/devcluster/pause"
@@ -31,6 +35,36 @@ type Node struct {
 	Name, Zone string
 }
 
+// node is a Node that runs.
+type node struct {
+	Node
+
+	agent  *Agent
+	client kubernetes.Interface
+	record record.EventRecorder
+	// port is where its kubelet serves.
+	port int32
+}
+
+func (a *Agent) newNode(described Node) *node {
+	return &node{
+		Node: described, agent: a, client: a.options.Client,
+		record: a.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: described.Name}),
+	}
+}
+
+// start serves and registers the node, and keeps it known until running ends.
+func (n *node) start(ctx, running context.Context) error {
+	if err := n.serve(running); err != nil {
+		return err
+	}
+	if err := n.register(ctx); err != nil {
+		return err
+	}
+	n.agent.running.Go(func() { n.keep(running) })
+	return nil
+}
+
 // A kubelet renews its lease every 10 s, which lasts for 40, and its status every 5
 // minutes. See https://kubernetes.io/docs/concepts/architecture/nodes/#node-heartbeats.
 const (
@@ -50,8 +84,8 @@ func capacity() corev1.ResourceList {
 }
 
 // register makes the node, or takes up the one that is there.
-func (a *Agent) register(ctx context.Context, n Node) error {
-	nodes := a.options.Client.CoreV1().Nodes()
+func (n *node) register(ctx context.Context) error {
+	nodes := n.client.CoreV1().Nodes()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: map[string]string{
 		KindLabel: Process, corev1.LabelHostname: n.Name, corev1.LabelOSStable: runtime.GOOS, corev1.LabelArchStable: runtime.GOARCH,
 	}}}
@@ -62,21 +96,22 @@ func (a *Agent) register(ctx context.Context, n Node) error {
 	if _, err := nodes.Create(ctx, node, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	return a.heartbeat(ctx, n)
+	return n.heartbeat(ctx)
 }
 
 // heartbeat writes the node's status.
-func (a *Agent) heartbeat(ctx context.Context, n Node) error {
+func (n *node) heartbeat(ctx context.Context) error {
 	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		node, err := a.options.Client.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})
+		node, err := n.client.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
 		now := metav1.Now()
 		node.Status.Capacity, node.Status.Allocatable = capacity(), capacity()
-		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: hostIP}, {Type: corev1.NodeHostName, Address: n.Name}}
+		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: hostIP}, {Type: corev1.NodeHostName, Address: n.Name}, {Type: corev1.NodeInternalDNS, Address: servingName}}
+		node.Status.DaemonEndpoints.KubeletEndpoint.Port = n.port
 		node.Status.NodeInfo = corev1.NodeSystemInfo{
-			OperatingSystem: runtime.GOOS, Architecture: runtime.GOARCH, ContainerRuntimeVersion: "process://1", KubeletVersion: a.version,
+			OperatingSystem: runtime.GOOS, Architecture: runtime.GOARCH, ContainerRuntimeVersion: "process://1", KubeletVersion: n.agent.version,
 		}
 		node.Status.Conditions = nil
 		for kind, is := range map[corev1.NodeConditionType]corev1.ConditionStatus{
@@ -89,30 +124,30 @@ func (a *Agent) heartbeat(ctx context.Context, n Node) error {
 			}
 			node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{Type: kind, Status: is, Reason: reason, LastHeartbeatTime: now, LastTransitionTime: now})
 		}
-		_, err = a.options.Client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
+		_, err = n.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
 		return err
 	})
 }
 
 // keep renews the node's lease, and its status more rarely, until ctx ends.
-func (a *Agent) keep(ctx context.Context, n Node) {
+func (n *node) keep(ctx context.Context) {
 	last := time.Now()
 	for ctx.Err() == nil {
-		if err := a.renew(ctx, n); err != nil && ctx.Err() == nil {
-			a.log("renew the lease of %s: %v", n.Name, err)
+		if err := n.renew(ctx); err != nil && ctx.Err() == nil {
+			n.agent.log("renew the lease of %s: %v", n.Name, err)
 		}
 		if time.Since(last) >= statusEvery {
 			last = time.Now()
-			if err := a.heartbeat(ctx, n); err != nil && ctx.Err() == nil {
-				a.log("status of %s: %v", n.Name, err)
+			if err := n.heartbeat(ctx); err != nil && ctx.Err() == nil {
+				n.agent.log("status of %s: %v", n.Name, err)
 			}
 		}
 		pause.For(ctx, leaseEvery)
 	}
 }
 
-func (a *Agent) renew(ctx context.Context, n Node) error {
-	leases := a.options.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+func (n *node) renew(ctx context.Context) error {
+	leases := n.client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
 	now := metav1.NowMicro()
 	lease, err := leases.Get(ctx, n.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -127,4 +162,27 @@ func (a *Agent) renew(ctx context.Context, n Node) error {
 	lease.Spec.HolderIdentity, lease.Spec.RenewTime = &n.Name, &now
 	_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
 	return err
+}
+
+func (n *node) event(o *corev1.Pod, kind, reason, message string) {
+	select {
+	case <-n.agent.ended: // A machine that is switched off says nothing.
+	default:
+		n.record.Event(o, kind, reason, message)
+	}
+}
+
+func (n *node) requestToken(ctx context.Context, o *corev1.Pod, source *corev1.ServiceAccountTokenProjection) (string, error) {
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		ExpirationSeconds: source.ExpirationSeconds,
+		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: o.Name, UID: o.UID},
+	}}
+	if source.Audience != "" {
+		request.Spec.Audiences = []string{source.Audience}
+	}
+	answer, err := n.client.CoreV1().ServiceAccounts(o.Namespace).CreateToken(ctx, o.Spec.ServiceAccountName, request, metav1.CreateOptions{})
+	if err != nil {
+		return "", err
+	}
+	return answer.Status.Token, nil
 }

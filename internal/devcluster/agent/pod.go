@@ -25,6 +25,7 @@ const hostIP = "10.0.0.1"
 // pod is one pod on a process node.
 type pod struct {
 	agent *Agent
+	node  *node
 	dir   string
 	// ip is the pod's address, and listenIP the one on the loopback interface that
 	// stands for it.
@@ -45,9 +46,10 @@ type pod struct {
 	reported corev1.PodStatus
 }
 
-func newPod(a *Agent, o *corev1.Pod, ip, listenIP string) *pod {
+func newPod(n *node, o *corev1.Pod, ip, listenIP string) *pod {
+	a := n.agent
 	p := &pod{
-		agent: a, latest: o, ip: ip, listenIP: listenIP, startTime: metav1.Now(),
+		agent: a, node: n, latest: o, ip: ip, listenIP: listenIP, startTime: metav1.Now(),
 		dir:   filepath.Join(a.options.Dir, "pods", string(o.UID)),
 		dirty: make(chan struct{}, 1), updates: make(chan struct{}, 1),
 	}
@@ -67,6 +69,16 @@ func (p *pod) object() *corev1.Pod {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.latest
+}
+
+// container returns the one of that name, or nil.
+func (p *pod) container(name string) *container {
+	for _, c := range slices.Concat(p.inits, p.mains) {
+		if c.spec.Name == name {
+			return c
+		}
+	}
+	return nil
 }
 
 func (p *pod) namespace() string { return p.object().Namespace }
@@ -101,7 +113,7 @@ func (p *pod) grace() time.Duration {
 }
 
 func (p *pod) event(kind, reason, message string) {
-	p.agent.event(p.object(), kind, reason, message)
+	p.node.event(p.object(), kind, reason, message)
 }
 
 // live lives the pod's life, from its arrival on the node until it is gone. ctx ends
@@ -279,7 +291,7 @@ func (c *container) retire(ctx context.Context, grace time.Duration) {
 // remove deletes the object, which waited for its containers to end.
 func (p *pod) remove(ctx context.Context) {
 	o := p.object()
-	err := p.agent.options.Client.CoreV1().Pods(o.Namespace).Delete(ctx, o.Name, metav1.DeleteOptions{
+	err := p.node.client.CoreV1().Pods(o.Namespace).Delete(ctx, o.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: new(int64(0)), Preconditions: &metav1.Preconditions{UID: &o.UID},
 	})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
@@ -307,7 +319,7 @@ func (p *pod) report(ctx context.Context) {
 	o := p.object()
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": o.UID}, "status": status})
 	if err == nil {
-		_, err = p.agent.options.Client.CoreV1().Pods(o.Namespace).Patch(ctx, o.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+		_, err = p.node.client.CoreV1().Pods(o.Namespace).Patch(ctx, o.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	}
 	switch {
 	case err == nil:

@@ -151,15 +151,11 @@ func (c *container) port(p intstr.IntOrString) (int, error) {
 
 // exec runs a command in the container's place and wants it to succeed.
 func (c *container) exec(ctx context.Context, command []string) error {
-	argv, err := c.image.command(command, nil)
+	argv, env, err := c.inside(command)
 	if err != nil {
 		return err
 	}
-	env, err := c.env(ctx)
-	if err != nil {
-		return err
-	}
-	p, err := c.pod.agent.spawner.start(argv, env, c.root(), nil)
+	p, err := c.pod.agent.spawner.start(launch{argv: argv, env: env, dir: c.root()})
 	if err != nil {
 		return err
 	}

@@ -32,15 +32,34 @@ type process struct {
 	started, ended time.Time
 }
 
-// start runs a command in a process group of its own. Output goes to the file, or
-// nowhere.
-func (s *spawner) start(argv, env []string, dir string, output *os.File) (*process, error) {
-	p := &process{cmd: exec.Command(argv[0], argv[1:]...), done: make(chan struct{})} //nolint:gosec,noctx // Running what a pod asks for is the purpose; it ends by signals.
-	p.cmd.Env, p.cmd.Dir = env, dir
-	if output != nil {
-		p.cmd.Stdout, p.cmd.Stderr = output, output
+// launch is what to start. A file that is nil leads nowhere.
+type launch struct {
+	argv, env []string
+	dir       string
+
+	in, out, errOut *os.File
+	// terminal says that in is one, and is to be the program's.
+	terminal bool
+}
+
+// start runs a command in a process group of its own.
+func (s *spawner) start(l launch) (*process, error) {
+	p := &process{cmd: exec.Command(l.argv[0], l.argv[1:]...), done: make(chan struct{})} //nolint:gosec,noctx // Running what a pod asks for is the purpose; it ends by signals.
+	p.cmd.Env, p.cmd.Dir = l.env, l.dir
+	// A nil file in an interface would not be nil.
+	if l.in != nil {
+		p.cmd.Stdin = l.in
+	}
+	if l.out != nil {
+		p.cmd.Stdout = l.out
+	}
+	if l.errOut != nil {
+		p.cmd.Stderr = l.errOut
 	}
 	p.cmd.SysProcAttr = dyingWithParent()
+	if l.terminal { // A session has a process group of its own, too.
+		p.cmd.SysProcAttr.Setpgid, p.cmd.SysProcAttr.Setsid, p.cmd.SysProcAttr.Setctty = false, true, true
+	}
 	started := make(chan error)
 	s.work <- func() { started <- p.cmd.Start() }
 	if err := <-started; err != nil {

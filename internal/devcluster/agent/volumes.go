@@ -108,7 +108,7 @@ func (p *pod) projected(ctx context.Context, dir string, sources []corev1.Volume
 
 func (p *pod) token(ctx context.Context, source *corev1.ServiceAccountTokenProjection) (map[string]string, error) {
 	o := p.object()
-	token, err := p.agent.requestToken(ctx, o, source)
+	token, err := p.node.requestToken(ctx, o, source)
 	return map[string]string{source.Path: token}, err
 }
 
@@ -131,7 +131,7 @@ func (p *pod) downward(dir string, items []corev1.DownwardAPIVolumeFile) error {
 
 // claim is the folder of a claim's volume: all pods that mount it share it.
 func (p *pod) claim(ctx context.Context, name string) (string, error) {
-	claim, err := p.agent.options.Client.CoreV1().PersistentVolumeClaims(p.namespace()).Get(ctx, name, metav1.GetOptions{})
+	claim, err := p.node.client.CoreV1().PersistentVolumeClaims(p.namespace()).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return "", err
 	}
@@ -173,7 +173,7 @@ func files(dir string, data map[string]string, items []corev1.KeyToPath) error {
 }
 
 func (p *pod) configMap(ctx context.Context, name string, optional *bool) (map[string]string, error) {
-	object, err := p.agent.options.Client.CoreV1().ConfigMaps(p.namespace()).Get(ctx, name, metav1.GetOptions{})
+	object, err := p.node.client.CoreV1().ConfigMaps(p.namespace()).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, unlessOptional(err, optional)
 	}
@@ -186,7 +186,7 @@ func (p *pod) configMap(ctx context.Context, name string, optional *bool) (map[s
 }
 
 func (p *pod) secret(ctx context.Context, name string, optional *bool) (map[string]string, error) {
-	object, err := p.agent.options.Client.CoreV1().Secrets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
+	object, err := p.node.client.CoreV1().Secrets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, unlessOptional(err, optional)
 	}
