@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"os"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -106,20 +108,50 @@ func (a *Agent) Stop() {
 }
 
 func (a *Agent) watch(ctx context.Context) error {
-	factory := informers.NewSharedInformerFactory(a.options.Client, 0)
-	informer := factory.Core().V1().Pods().Informer()
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { a.see(ctx, o) },
-		UpdateFunc: func(_, o any) { a.see(ctx, o) },
-		DeleteFunc: a.forget,
-	})
-	if err != nil {
-		return err
+	core := informers.NewSharedInformerFactory(a.options.Client, 0).Core().V1()
+	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandlerFuncs{
+		core.Pods().Informer(): {
+			AddFunc:    func(o any) { a.see(ctx, o) },
+			UpdateFunc: func(_, o any) { a.see(ctx, o) },
+			DeleteFunc: a.forget,
+		},
+		core.ConfigMaps().Informer():        {AddFunc: a.republish, UpdateFunc: func(_, o any) { a.republish(o) }},
+		core.Secrets().Informer():           {AddFunc: a.republish, UpdateFunc: func(_, o any) { a.republish(o) }},
+		core.PersistentVolumes().Informer(): {DeleteFunc: a.reclaim},
+	} {
+		if _, err := informer.AddEventHandler(handler); err != nil {
+			return err
+		}
+		a.running.Go(func() { informer.RunWithContext(ctx) })
 	}
-	a.running.Go(func() {
-		informer.RunWithContext(ctx)
-	})
 	return nil
+}
+
+// republish tells the pods that mount a ConfigMap or a Secret that it has changed.
+func (a *Agent) republish(object any) {
+	o, ok := object.(metav1.Object)
+	if !ok {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.pods {
+		if p.mounts(o) {
+			notify(p.stale)
+		}
+	}
+}
+
+// reclaim removes what was in a volume that is gone.
+func (a *Agent) reclaim(object any) {
+	if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = tombstone.Obj
+	}
+	if o, ok := object.(*corev1.PersistentVolume); ok {
+		if err := os.RemoveAll(a.persistent(o.Name)); err != nil {
+			a.log("remove volume %s: %v", o.Name, err)
+		}
+	}
 }
 
 // see takes up a pod that is bound to a node of ours, or tells it of a change.

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	criruntime "k8s.io/cri-api/pkg/apis/runtime/v1"
-	crilogs "k8s.io/cri-client/pkg/logs"
 
 	"windlass.dev/internal/devcluster/pause"
 )
@@ -249,6 +247,9 @@ func (c *container) start(ctx context.Context) (*process, error) {
 		known[name] = value
 	}
 	argv, err := c.image.command(expandAll(c.spec.Command, known), expandAll(c.spec.Args, known))
+	if err == nil {
+		err = c.mount(known)
+	}
 	var p *process
 	if err == nil {
 		p, err = c.spawn(ctx, argv, env)
@@ -340,10 +341,7 @@ func (c *container) finished(ctx context.Context, p *process, code int32) {
 	if code != 0 {
 		reason = reasonError
 	}
-	message := ""
-	if code != 0 && c.spec.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError {
-		message = c.tail(context.WithoutCancel(ctx))
-	}
+	message := c.terminationMessage(context.WithoutCancel(ctx), code)
 	c.mu.Lock()
 	c.process = nil
 	c.stdin.Close()
@@ -463,28 +461,10 @@ func (c *container) hook(ctx context.Context, h *corev1.LifecycleHandler) error 
 	}
 }
 
-// How much of a log goes into a termination message, in bytes and in lines.
-const (
-	maxTail      = 2048
-	maxTailLines = 80
-)
-
 func (c *container) logFile() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return filepath.Join(c.pod.dir, c.spec.Name, fmt.Sprintf("%d.log", c.status.RestartCount))
-}
-
-// tail is the end of what the container's last run printed.
-func (c *container) tail(ctx context.Context) string {
-	c.mu.Lock()
-	path := c.lastLog
-	c.mu.Unlock()
-	var all bytes.Buffer
-	if err := crilogs.ReadLogs(ctx, path, "", &crilogs.LogOptions{TailLines: new(int64(maxTailLines))}, nil, &all, &all); err != nil {
-		return ""
-	}
-	return string(all.Bytes()[max(0, all.Len()-maxTail):])
 }
 
 // backOff is the kubelet's: the first restart is immediate, then 10 s, doubled up to

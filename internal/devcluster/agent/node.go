@@ -172,7 +172,7 @@ func (n *node) event(o *corev1.Pod, kind, reason, message string) {
 	}
 }
 
-func (n *node) requestToken(ctx context.Context, o *corev1.Pod, source *corev1.ServiceAccountTokenProjection) (string, error) {
+func (n *node) requestToken(ctx context.Context, o *corev1.Pod, source *corev1.ServiceAccountTokenProjection) (value string, expires time.Time, err error) {
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: source.ExpirationSeconds,
 		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: o.Name, UID: o.UID},
@@ -182,7 +182,7 @@ func (n *node) requestToken(ctx context.Context, o *corev1.Pod, source *corev1.S
 	}
 	answer, err := n.client.CoreV1().ServiceAccounts(o.Namespace).CreateToken(ctx, o.Spec.ServiceAccountName, request, metav1.CreateOptions{})
 	if err != nil {
-		return "", err
+		return "", time.Time{}, err
 	}
-	return answer.Status.Token, nil
+	return answer.Status.Token, answer.Status.ExpirationTimestamp.Time, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,6 +42,12 @@ type pod struct {
 	// prepared says that the init containers are done.
 	prepared bool
 
+	// volumes are the folders of the pod's volumes, by name, once mounted is closed.
+	volumes map[string]string
+	mounted chan struct{}
+	tokens  map[string]token
+
+	stale    chan struct{} // Holds one: what is in a volume may have changed.
 	dirty    chan struct{} // Holds one: the status has changed.
 	updates  chan struct{} // Holds one: the object has.
 	reported corev1.PodStatus
@@ -50,8 +57,9 @@ func newPod(n *node, o *corev1.Pod, ip, listenIP string) *pod {
 	a := n.agent
 	p := &pod{
 		agent: a, node: n, latest: o, ip: ip, listenIP: listenIP, startTime: metav1.Now(),
-		dir:   filepath.Join(a.options.Dir, "pods", string(o.UID)),
-		dirty: make(chan struct{}, 1), updates: make(chan struct{}, 1),
+		dir:     filepath.Join(a.options.Dir, "pods", string(o.UID)),
+		volumes: map[string]string{}, mounted: make(chan struct{}), tokens: map[string]token{},
+		stale: make(chan struct{}, 1), dirty: make(chan struct{}, 1), updates: make(chan struct{}, 1),
 	}
 	if o.Status.StartTime != nil {
 		p.startTime = *o.Status.StartTime
@@ -86,8 +94,12 @@ func (p *pod) namespace() string { return p.object().Namespace }
 // update takes down a newer state of the object.
 func (p *pod) update(o *corev1.Pod) {
 	p.mu.Lock()
+	was := p.latest
 	p.latest = o
 	p.mu.Unlock()
+	if !maps.Equal(was.Labels, o.Labels) || !maps.Equal(was.Annotations, o.Annotations) {
+		notify(p.stale)
+	}
 	notify(p.updates)
 	notify(p.dirty) // Readiness gates are set by others.
 }
@@ -132,6 +144,10 @@ func (p *pod) live(ctx context.Context, gone <-chan struct{}) {
 	defer reporter.Wait()
 	defer stopReporting()
 
+	var refreshing sync.WaitGroup
+	refreshing.Go(func() { p.refresh(running) })
+	defer refreshing.Wait()
+	defer stop()
 	var containers sync.WaitGroup
 	containers.Go(func() { p.runAll(running, &containers) })
 	ended := make(chan struct{})
@@ -202,6 +218,7 @@ func (p *pod) runAll(ctx context.Context, all *sync.WaitGroup) {
 	for ctx.Err() == nil {
 		err := p.prepare(ctx)
 		if err == nil {
+			close(p.mounted)
 			break
 		}
 		p.event(corev1.EventTypeWarning, "FailedMount", err.Error())

@@ -1,58 +1,28 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// prepare makes the pod's volumes, and for each container a folder that stands in for
-// its file system, with a link for each mount. A program finds what is mounted at
-// /data at $CONTAINER_ROOT/data.
+// prepare makes the pod's volumes.
 func (p *pod) prepare(ctx context.Context) error {
-	volumes := map[string]string{}
 	for i := range p.object().Spec.Volumes {
 		v := &p.object().Spec.Volumes[i]
 		dir, err := p.volume(ctx, v)
 		if err != nil {
 			return fmt.Errorf("MountVolume.SetUp failed for volume %q: %w", v.Name, err)
 		}
-		volumes[v.Name] = dir
-	}
-	for _, c := range slices.Concat(p.inits, p.mains) {
-		if err := os.MkdirAll(c.root(), 0o700); err != nil {
-			return err
-		}
-		for _, m := range c.spec.VolumeMounts {
-			source := filepath.Join(volumes[m.Name], m.SubPath)
-			if err := link(source, filepath.Join(c.root(), m.MountPath)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// link has a path lead to a source. A subpath that does not exist is made.
-func link(source, at string) error {
-	if _, err := os.Stat(source); errors.Is(err, os.ErrNotExist) {
-		if err := os.MkdirAll(source, 0o700); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
-		return err
-	}
-	if err := os.Symlink(source, at); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
+		p.volumes[v.Name] = dir
 	}
 	return nil
 }
@@ -65,68 +35,16 @@ func (p *pod) volume(ctx context.Context, v *corev1.Volume) (string, error) {
 	switch {
 	case v.EmptyDir != nil:
 		return dir, nil
-	case v.ConfigMap != nil:
-		data, err := p.configMap(ctx, v.ConfigMap.Name, v.ConfigMap.Optional)
-		return dir, errors.Join(err, files(dir, data, v.ConfigMap.Items))
-	case v.Secret != nil:
-		data, err := p.secret(ctx, v.Secret.SecretName, v.Secret.Optional)
-		return dir, errors.Join(err, files(dir, data, v.Secret.Items))
-	case v.DownwardAPI != nil:
-		return dir, p.downward(dir, v.DownwardAPI.Items)
-	case v.Projected != nil:
-		return dir, p.projected(ctx, dir, v.Projected.Sources)
 	case v.PersistentVolumeClaim != nil:
 		return p.claim(ctx, v.PersistentVolumeClaim.ClaimName)
-	default:
+	case !published(v):
 		return "", errors.New("volumes of this kind are not supported on process nodes")
 	}
-}
-
-func (p *pod) projected(ctx context.Context, dir string, sources []corev1.VolumeProjection) error {
-	for _, s := range sources {
-		var data map[string]string
-		var items []corev1.KeyToPath
-		var err error
-		switch {
-		case s.ConfigMap != nil:
-			data, err = p.configMap(ctx, s.ConfigMap.Name, s.ConfigMap.Optional)
-			items = s.ConfigMap.Items
-		case s.Secret != nil:
-			data, err = p.secret(ctx, s.Secret.Name, s.Secret.Optional)
-			items = s.Secret.Items
-		case s.DownwardAPI != nil:
-			err = p.downward(dir, s.DownwardAPI.Items)
-		case s.ServiceAccountToken != nil:
-			data, err = p.token(ctx, s.ServiceAccountToken)
-		}
-		if err = errors.Join(err, files(dir, data, items)); err != nil {
-			return err
-		}
+	content, err := p.content(ctx, v)
+	if err != nil {
+		return "", err
 	}
-	return nil
-}
-
-func (p *pod) token(ctx context.Context, source *corev1.ServiceAccountTokenProjection) (map[string]string, error) {
-	o := p.object()
-	token, err := p.node.requestToken(ctx, o, source)
-	return map[string]string{source.Path: token}, err
-}
-
-func (p *pod) downward(dir string, items []corev1.DownwardAPIVolumeFile) error {
-	data := map[string]string{}
-	for _, item := range items {
-		var err error
-		switch {
-		case item.FieldRef != nil:
-			data[item.Path], err = p.field(item.FieldRef.FieldPath)
-		case item.ResourceFieldRef != nil:
-			data[item.Path], err = p.resource(&corev1.Container{}, item.ResourceFieldRef)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return files(dir, data, nil)
+	return dir, publish(dir, content)
 }
 
 // claim is the folder of a claim's volume: all pods that mount it share it.
@@ -138,68 +56,133 @@ func (p *pod) claim(ctx context.Context, name string) (string, error) {
 	if claim.Spec.VolumeName == "" {
 		return "", fmt.Errorf("persistentvolumeclaim %q is not bound", name)
 	}
-	dir := filepath.Join(p.agent.options.Dir, "volumes", claim.Spec.VolumeName)
+	dir := p.agent.persistent(claim.Spec.VolumeName)
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
-// files writes data, or the items of it under other names.
-func files(dir string, data map[string]string, items []corev1.KeyToPath) error {
-	paths := map[string]string{}
-	for key := range data {
-		paths[key] = key
+// persistent is the folder of a PersistentVolume.
+func (a *Agent) persistent(volume string) string {
+	return filepath.Join(a.options.Dir, "volumes", volume)
+}
+
+// refresh brings what comes from the API up to date in the volumes, whenever something
+// of it has changed, until ctx ends. What cannot be had stays as it was.
+func (p *pod) refresh(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-p.mounted:
 	}
-	if len(items) > 0 {
-		paths = map[string]string{}
-		for _, item := range items {
-			if _, ok := data[item.Key]; !ok {
-				return fmt.Errorf("references non-existent config key: %s", item.Key)
+	for {
+		expiry, stop := p.tokenExpiry()
+		select {
+		case <-ctx.Done():
+			stop()
+			return
+		case <-p.stale:
+		case <-expiry:
+		}
+		stop()
+		for i := range p.object().Spec.Volumes {
+			v := &p.object().Spec.Volumes[i]
+			if !published(v) {
+				continue
 			}
-			paths[item.Key] = item.Path
+			content, err := p.content(ctx, v)
+			if err == nil {
+				err = publish(p.volumes[v.Name], content)
+			}
+			if err != nil && ctx.Err() == nil {
+				p.agent.log("refresh volume %s of pod %s: %v", v.Name, p, err)
+			}
 		}
 	}
-	for key, path := range paths {
-		if !filepath.IsLocal(path) {
-			return fmt.Errorf("path %q leads out of the volume", path)
+}
+
+// mount makes the folder that stands in for the container's file system, as new for
+// each run, with a link for each mount. A program finds what is mounted at /data at
+// $CONTAINER_ROOT/data.
+func (c *container) mount(env map[string]string) error {
+	if err := errors.Join(os.RemoveAll(c.root()), os.RemoveAll(c.copies()), os.MkdirAll(c.root(), 0o700)); err != nil {
+		return err
+	}
+	// What is mounted within another mount comes after it.
+	mounts := slices.Clone(c.spec.VolumeMounts)
+	slices.SortStableFunc(mounts, func(a, b corev1.VolumeMount) int { return cmp.Compare(a.MountPath, b.MountPath) })
+	for _, m := range mounts {
+		source, err := c.source(m, env)
+		if err == nil {
+			err = link(source, c.path(m.MountPath))
 		}
-		file := filepath.Join(dir, path)
-		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		if err != nil {
+			return fmt.Errorf("mount volume %s: %w", m.Name, err)
+		}
+	}
+	return c.makeTerminationMessage()
+}
+
+// path is where a path of the container is.
+func (c *container) path(of string) string {
+	return filepath.Join(c.root(), filepath.Clean("/"+of))
+}
+
+// copies is the folder of what is mounted and does not change any more.
+func (c *container) copies() string { return filepath.Join(c.pod.dir, c.spec.Name, "copies") }
+
+// source is what a mount leads to. A part of a volume that comes from the API is a copy:
+// it does not follow the volume.
+// See https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath.
+func (c *container) source(m corev1.VolumeMount, env map[string]string) (string, error) {
+	part := m.SubPath
+	if m.SubPathExpr != "" {
+		part = expand(m.SubPathExpr, env)
+	}
+	volume := c.pod.volumes[m.Name]
+	if part == "" {
+		return volume, nil
+	}
+	if !filepath.IsLocal(part) {
+		return "", fmt.Errorf("subPath %q leads out of the volume", part)
+	}
+	source := filepath.Join(volume, part)
+	if !c.pod.fromAPI(m.Name) {
+		return source, nil
+	}
+	at := filepath.Join(c.copies(), m.Name, part)
+	return at, duplicate(source, at)
+}
+
+// link has a path lead to a source. A subpath that does not exist is made.
+func link(source, at string) error {
+	if _, err := os.Stat(source); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(source, 0o700); err != nil {
 			return err
 		}
-		if err := os.WriteFile(file, []byte(data[key]), 0o600); err != nil {
-			return err
-		}
 	}
-	return nil
-}
-
-func (p *pod) configMap(ctx context.Context, name string, optional *bool) (map[string]string, error) {
-	object, err := p.node.client.CoreV1().ConfigMaps(p.namespace()).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return nil, unlessOptional(err, optional)
+	if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
+		return err
 	}
-	all := map[string]string{}
-	maps.Copy(all, object.Data)
-	for key, value := range object.BinaryData {
-		all[key] = string(value)
-	}
-	return all, nil
-}
-
-func (p *pod) secret(ctx context.Context, name string, optional *bool) (map[string]string, error) {
-	object, err := p.node.client.CoreV1().Secrets(p.namespace()).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return nil, unlessOptional(err, optional)
-	}
-	all := map[string]string{}
-	for key, value := range object.Data {
-		all[key] = string(value)
-	}
-	return all, nil
-}
-
-func unlessOptional(err error, optional *bool) error {
-	if apierrors.IsNotFound(err) && optional != nil && *optional {
+	// A mount within another one is still there from the last run.
+	if to, err := os.Readlink(at); err == nil && to == source {
 		return nil
 	}
-	return err
+	return os.Symlink(source, at)
+}
+
+// duplicate copies a file or a folder, if it is there.
+func duplicate(source, at string) error {
+	info, err := os.Stat(source)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.IsDir():
+		return os.CopyFS(at, os.DirFS(source))
+	}
+	content, err := os.ReadFile(source)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), os.WriteFile(at, content, info.Mode()))
 }
