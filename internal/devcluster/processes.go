@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"windlass.dev/internal/devcluster/agent"
 	"windlass.dev/internal/devcluster/gateway"
@@ -27,6 +30,13 @@ const agentUser = "windlass:agent"
 
 // startAgent starts the process nodes, if there are to be any.
 func (c *Cluster) startAgent(ctx context.Context) error {
+	var nodes []agent.Node
+	for i := range c.options.ProcessNodes {
+		nodes = append(nodes, agent.Node{Name: fmt.Sprintf("process-%d", i), Zone: string(rune('a' + i%3))})
+	}
+	if err := removeOthers(ctx, c.admin, nodes); err != nil {
+		return fmt.Errorf("remove process nodes of an earlier start: %w", err)
+	}
 	if c.options.ProcessNodes == 0 {
 		return nil
 	}
@@ -50,10 +60,7 @@ func (c *Cluster) startAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o := agent.Options{Client: client, Serving: serving, Octet: c.simulator.number, Images: images, Dir: filepath.Join(c.options.Dir, "agent"), Log: log, BackOff: c.options.BackOff}
-	for i := range c.options.ProcessNodes {
-		o.Nodes = append(o.Nodes, agent.Node{Name: fmt.Sprintf("process-%d", i), Zone: string(rune('a' + i%3))})
-	}
+	o := agent.Options{Config: config, Nodes: nodes, Serving: serving, Octet: c.simulator.number, Images: images, Dir: filepath.Join(c.options.Dir, "agent"), Log: log, BackOff: c.options.BackOff}
 	if c.agent, err = agent.Start(ctx, o); err != nil {
 		return err
 	}
@@ -66,6 +73,39 @@ func (c *Cluster) startAgent(ctx context.Context) error {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	return os.WriteFile(filepath.Join(c.options.Dir, gatewayFile), []byte(c.gateway.Address()+"\n"), 0o600)
+}
+
+// removeOthers removes the process nodes that an earlier start had and this one has not,
+// with their pods: their machines are gone for good, as machines that a cloud has taken
+// away.
+func removeOthers(ctx context.Context, config *rest.Config, keep []agent.Node) error {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: agent.KindLabel + "=" + agent.Process})
+	if err != nil {
+		return err
+	}
+	for _, node := range nodes.Items {
+		if slices.ContainsFunc(keep, func(n agent.Node) bool { return n.Name == node.Name }) {
+			continue
+		}
+		if err := client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
+			return err
+		}
+		pods, err := client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node.Name})
+		if err != nil {
+			return err
+		}
+		for _, pod := range pods.Items {
+			err := client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
+			if ignoreNotFound(err) != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // kubeletClient is the name by which kubelets know the API server.

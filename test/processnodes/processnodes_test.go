@@ -32,8 +32,8 @@ import (
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
-	clustertest.Main(m, nil, func(o *devcluster.Options) {
-		o.Nodes, o.ProcessNodes, o.BackOff = 1, 3, 200*time.Millisecond
+	clustertest.Main(m, taint, func(o *devcluster.Options) {
+		o.Nodes, o.ProcessNodes, o.BackOff = 1, 6, 200*time.Millisecond
 	})
 }
 

@@ -45,7 +45,7 @@ func TestVolumeUpdates(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A reader that goes into the folder once sees one state of it.
-	main := shell("main", `while :; do if cd -P $CONTAINER_ROOT/config/..data && test "$(cat a)" != "$(cat b)" && test -e a; then echo torn; fi; sleep 0.02; done`)
+	main := shell("main", `while :; do cd -P $CONTAINER_ROOT/config/..data; a=$(cat a 2> /dev/null); b=$(cat b 2> /dev/null); test -n "$a" && test -n "$b" && test "$a" != "$b" && echo torn; sleep 0.02; done`)
 	main.Env = []corev1.EnvVar{{Name: "A", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: local("config"), Key: "a"}}}}
 	main.VolumeMounts = []corev1.VolumeMount{
 		{Name: "config", MountPath: "/config"}, {Name: "config", MountPath: "/part/a", SubPath: "a"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -70,10 +71,9 @@ func newContainer(p *pod, spec *corev1.Container, isInit bool) *container {
 		Name: spec.Name, Image: spec.Image, Started: new(false),
 		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: waiting}},
 	}
-	// A node that starts again goes on counting.
-	for _, was := range append(p.object().Status.InitContainerStatuses, p.object().Status.ContainerStatuses...) {
-		if was.Name == spec.Name && was.State.Running != nil {
-			c.status.RestartCount = was.RestartCount + 1
+	for _, was := range slices.Concat(p.object().Status.InitContainerStatuses, p.object().Status.ContainerStatuses) {
+		if was.Name == spec.Name {
+			c.resume(was)
 		}
 	}
 	return c
@@ -116,6 +116,9 @@ func (c *container) env(ctx context.Context) ([]string, error) {
 // run runs the container until it has ended for good or ctx is done, which is when
 // the pod has to stop. started is called when the pod may go on to the next one.
 func (c *container) run(ctx context.Context, started func()) {
+	if c.retired() {
+		return
+	}
 	b := backOff{first: c.pod.agent.options.BackOff}
 	for ctx.Err() == nil {
 		if !c.pull(ctx, &b) {
@@ -207,7 +210,7 @@ func (c *container) runOnce(ctx context.Context, started func()) (ran time.Durat
 	if h := c.spec.Lifecycle; h != nil && h.PostStart != nil {
 		if err := c.hook(life, h.PostStart); err != nil {
 			c.pod.event(corev1.EventTypeWarning, "FailedPostStartHook", err.Error())
-			c.stop(life, p, 0)
+			c.stop(life, p, c.pod.grace())
 		}
 	}
 	var probing sync.WaitGroup
@@ -270,7 +273,9 @@ func (c *container) start(ctx context.Context) (*process, error) {
 
 // spawn starts the program, with its output going to a log.
 func (c *container) spawn(ctx context.Context, argv, env []string) (*process, error) {
+	c.mu.Lock()
 	path := c.logFile()
+	c.mu.Unlock()
 	o, err := newOutput(path)
 	if err != nil {
 		return nil, err
@@ -412,11 +417,20 @@ func (c *container) unhealthy(ctx context.Context, p *process, kind string, err 
 // a pod stops, changes nothing.
 // See https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-flow.
 func (c *container) stop(ctx context.Context, p *process, grace time.Duration) {
+	if grace == 0 {
+		p.kill()
+		<-p.done
+		return
+	}
 	deadline := time.Now().Add(grace)
-	if h := c.spec.Lifecycle; h != nil && h.PreStop != nil && grace > 0 {
+	// A machine that is shut down knows of no hooks.
+	if h := c.spec.Lifecycle; h != nil && h.PreStop != nil && c.pod.node.is() != Stopped {
 		ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 		go func() {
-			<-p.done // A program that is gone needs no preparation for its end.
+			select {
+			case <-p.done: // A program that is gone needs no preparation for its end.
+			case <-c.pod.power: // Nor has a machine without power any time for it.
+			}
 			cancel()
 		}()
 		if err := c.hook(ctx, h.PreStop); err != nil && ctx.Err() == nil {
@@ -428,11 +442,21 @@ func (c *container) stop(ctx context.Context, p *process, grace time.Duration) {
 	// The kubelet gives at least two seconds after preStop.
 	left := time.NewTimer(max(time.Until(deadline), min(grace, 2*time.Second)))
 	defer left.Stop()
-	select {
-	case <-p.done:
-	case <-left.C:
+	power := c.pod.power
+	for {
+		select {
+		case <-p.done:
+			return
+		case <-power:
+			if c.pod.node.is() == Stopped {
+				power = nil // It is shut down, and the grace period holds.
+				continue
+			}
+		case <-left.C:
+		}
 		p.kill()
 		<-p.done
+		return
 	}
 }
 
@@ -459,12 +483,6 @@ func (c *container) hook(ctx context.Context, h *corev1.LifecycleHandler) error 
 	default:
 		return errors.New("hooks of this kind are not supported on process nodes")
 	}
-}
-
-func (c *container) logFile() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return filepath.Join(c.pod.dir, c.spec.Name, fmt.Sprintf("%d.log", c.status.RestartCount))
 }
 
 // backOff is the kubelet's: the first restart is immediate, then 10 s, doubled up to

@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"net/http"
 	"runtime"
+	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -13,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/retry"
 
@@ -35,34 +38,40 @@ type Node struct {
 	Name, Zone string
 }
 
-// node is a Node that runs.
+// node is a Node with its machine.
 type node struct {
 	Node
 
 	agent  *Agent
 	client kubernetes.Interface
+	gate   *gate
 	record record.EventRecorder
-	// port is where its kubelet serves.
-	port int32
+	// port is where its kubelet serves, until hangUp is called.
+	port   int32
+	hangUp context.CancelFunc
+
+	// running is all that ends when the machine is switched off.
+	running sync.WaitGroup
+	// directed holds one: what is wanted of it has changed.
+	directed chan struct{}
+
+	// What follows is guarded by the agent's lock. The life ends when it is switched off.
+	state, wanted State
+	life          context.Context //nolint:containedctx // Pods that come later live as long.
+	off           context.CancelFunc
 }
 
-func (a *Agent) newNode(described Node) *node {
+// newNode makes a node that is off.
+func (a *Agent) newNode(described Node, transport http.RoundTripper) (*node, error) {
+	way := &gate{next: transport}
+	client, err := kubernetes.NewForConfigAndClient(rest.AnonymousClientConfig(a.options.Config), &http.Client{Transport: way})
+	if err != nil {
+		return nil, err
+	}
 	return &node{
-		Node: described, agent: a, client: a.options.Client,
+		Node: described, agent: a, client: client, gate: way, state: Killed, directed: make(chan struct{}, 1),
 		record: a.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: described.Name}),
-	}
-}
-
-// start serves and registers the node, and keeps it known until running ends.
-func (n *node) start(ctx, running context.Context) error {
-	if err := n.serve(running); err != nil {
-		return err
-	}
-	if err := n.register(ctx); err != nil {
-		return err
-	}
-	n.agent.running.Go(func() { n.keep(running) })
-	return nil
+	}, nil
 }
 
 // A kubelet renews its lease every 10 s, which lasts for 40, and its status every 5
@@ -113,6 +122,7 @@ func (n *node) heartbeat(ctx context.Context) error {
 		node.Status.NodeInfo = corev1.NodeSystemInfo{
 			OperatingSystem: runtime.GOOS, Architecture: runtime.GOARCH, ContainerRuntimeVersion: "process://1", KubeletVersion: n.agent.version,
 		}
+		before := node.Status.Conditions
 		node.Status.Conditions = nil
 		for kind, is := range map[corev1.NodeConditionType]corev1.ConditionStatus{
 			corev1.NodeReady: corev1.ConditionTrue, corev1.NodeMemoryPressure: corev1.ConditionFalse,
@@ -122,23 +132,33 @@ func (n *node) heartbeat(ctx context.Context) error {
 			if kind != corev1.NodeReady {
 				reason = "KubeletHasSufficient" + string(kind)
 			}
-			node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{Type: kind, Status: is, Reason: reason, LastHeartbeatTime: now, LastTransitionTime: now})
+			node.Status.Conditions = append(node.Status.Conditions, corev1.NodeCondition{Type: kind, Status: is, Reason: reason, LastHeartbeatTime: now, LastTransitionTime: since(before, kind, is, now)})
 		}
 		_, err = n.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
 		return err
 	})
 }
 
+// since is when a condition became what it is.
+func since(before []corev1.NodeCondition, kind corev1.NodeConditionType, is corev1.ConditionStatus, now metav1.Time) metav1.Time {
+	for _, was := range before {
+		if was.Type == kind && was.Status == is {
+			return was.LastTransitionTime
+		}
+	}
+	return now
+}
+
 // keep renews the node's lease, and its status more rarely, until ctx ends.
 func (n *node) keep(ctx context.Context) {
 	last := time.Now()
 	for ctx.Err() == nil {
-		if err := n.renew(ctx); err != nil && ctx.Err() == nil {
+		if err := n.renew(ctx); err != nil && ctx.Err() == nil && !n.gate.closed.Load() {
 			n.agent.log("renew the lease of %s: %v", n.Name, err)
 		}
 		if time.Since(last) >= statusEvery {
 			last = time.Now()
-			if err := n.heartbeat(ctx); err != nil && ctx.Err() == nil {
+			if err := n.heartbeat(ctx); err != nil && ctx.Err() == nil && !n.gate.closed.Load() {
 				n.agent.log("status of %s: %v", n.Name, err)
 			}
 		}
@@ -165,9 +185,7 @@ func (n *node) renew(ctx context.Context) error {
 }
 
 func (n *node) event(o *corev1.Pod, kind, reason, message string) {
-	select {
-	case <-n.agent.ended: // A machine that is switched off says nothing.
-	default:
+	if n.is() == Running && n.agent.life.Err() == nil { // Who is off or cut off says nothing.
 		n.record.Event(o, kind, reason, message)
 	}
 }

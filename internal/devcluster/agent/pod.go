@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	"windlass.dev/internal/devcluster/pause"
 )
@@ -31,6 +32,9 @@ type pod struct {
 	// ip is the pod's address, and listenIP the one on the loopback interface that
 	// stands for it.
 	ip, listenIP string
+
+	// power is closed when the machine is off.
+	power <-chan struct{}
 
 	inits, mains []*container
 	startTime    metav1.Time
@@ -56,8 +60,8 @@ type pod struct {
 func newPod(n *node, o *corev1.Pod, ip, listenIP string) *pod {
 	a := n.agent
 	p := &pod{
-		agent: a, node: n, latest: o, ip: ip, listenIP: listenIP, startTime: metav1.Now(),
-		dir:     filepath.Join(a.options.Dir, "pods", string(o.UID)),
+		agent: a, node: n, power: n.life.Done(), latest: o, ip: ip, listenIP: listenIP, startTime: metav1.Now(),
+		dir:     filepath.Join(a.podsDir(), string(o.UID)),
 		volumes: map[string]string{}, mounted: make(chan struct{}), tokens: map[string]token{},
 		stale: make(chan struct{}, 1), dirty: make(chan struct{}, 1), updates: make(chan struct{}, 1),
 	}
@@ -132,6 +136,9 @@ func (p *pod) event(kind, reason, message string) {
 // with the agent, and gone is closed when the object no longer exists.
 func (p *pod) live(ctx context.Context, gone <-chan struct{}) {
 	defer func() {
+		if ctx.Err() != nil {
+			return // A node that is switched on again finds what was there.
+		}
 		if err := os.RemoveAll(p.dir); err != nil {
 			p.agent.log("remove the folder of pod %s: %v", p, err)
 		}
@@ -149,33 +156,57 @@ func (p *pod) live(ctx context.Context, gone <-chan struct{}) {
 	defer refreshing.Wait()
 	defer stop()
 	var containers sync.WaitGroup
-	containers.Go(func() { p.runAll(running, &containers) })
+	if p.object().DeletionTimestamp == nil { // A node that was off has nothing to run for it.
+		containers.Go(func() { p.runAll(running, &containers) })
+	}
 	ended := make(chan struct{})
 	go func() {
 		containers.Wait()
 		close(ended)
 	}()
 	p.changed()
-	forced := p.awaitEnd(ctx, gone, ended)
+	grace := p.awaitEnd(ctx, gone, ended)
 	stop()
-	p.stopAll(ctx, forced)
+	p.stopAll(ctx, grace)
 	containers.Wait()
-	if ctx.Err() != nil || forced {
+	if ctx.Err() != nil || isClosed(gone) {
 		return
 	}
 	stopReporting()
 	reporter.Wait()
-	p.report(ctx)
+	insist(ctx, gone, func() bool { return p.report(ctx) })
 	if p.object().DeletionTimestamp == nil {
 		// It has ended by itself, and stays to be looked at until it is deleted.
 		p.awaitDeletion(ctx, gone)
 	}
-	p.remove(ctx)
+	insist(ctx, gone, func() bool { return p.remove(ctx) })
 }
 
-// awaitEnd waits for a reason to stop the pod; forced says that there is nobody left
-// to be kind to.
-func (p *pod) awaitEnd(ctx context.Context, gone, ended <-chan struct{}) (forced bool) {
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// insist does what may fail for want of a connection until it is done or of no use.
+func insist(ctx context.Context, gone <-chan struct{}, do func() bool) {
+	for !do() && !isClosed(gone) && pause.For(ctx, reportRetry) {
+	}
+}
+
+// reportRetry is how soon something is said again that was not heard.
+const reportRetry = time.Second
+
+// forcedGrace is what a pod gets whose object is gone already.
+// See https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-forced.
+const forcedGrace = 2 * time.Second
+
+// awaitEnd waits for a reason to stop the pod, and returns the time that is left for it:
+// none when the machine loses its power.
+func (p *pod) awaitEnd(ctx context.Context, gone, ended <-chan struct{}) (grace time.Duration) {
 	var deadline <-chan time.Time
 	if s := p.object().Spec.ActiveDeadlineSeconds; s != nil {
 		timer := time.NewTimer(time.Until(p.startTime.Add(time.Duration(*s) * time.Second)))
@@ -185,20 +216,23 @@ func (p *pod) awaitEnd(ctx context.Context, gone, ended <-chan struct{}) (forced
 	for p.object().DeletionTimestamp == nil {
 		select {
 		case <-ctx.Done():
-			return true
+			if p.node.is() == Stopped {
+				return p.grace()
+			}
+			return 0
 		case <-gone:
-			return true
+			return forcedGrace
 		case <-ended:
-			return false
+			return p.grace()
 		case <-deadline:
 			p.mu.Lock()
 			p.over, p.overMessage = "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
 			p.mu.Unlock()
-			return false
+			return p.grace()
 		case <-p.updates:
 		}
 	}
-	return false
+	return p.grace()
 }
 
 func (p *pod) awaitDeletion(ctx context.Context, gone <-chan struct{}) {
@@ -223,6 +257,9 @@ func (p *pod) runAll(ctx context.Context, all *sync.WaitGroup) {
 		}
 		p.event(corev1.EventTypeWarning, "FailedMount", err.Error())
 		pause.For(ctx, mountRetry)
+	}
+	if p.lost() {
+		return
 	}
 	for _, c := range p.inits {
 		if ctx.Err() != nil {
@@ -271,11 +308,7 @@ func (p *pod) retireSidecars(ctx context.Context) {
 const mountRetry = time.Second
 
 // stopAll stops the containers at once, and then the sidecars, the last one first.
-func (p *pod) stopAll(ctx context.Context, forced bool) {
-	grace := p.grace()
-	if forced {
-		grace = 0
-	}
+func (p *pod) stopAll(ctx context.Context, grace time.Duration) {
 	deadline := time.Now().Add(grace)
 	var mains sync.WaitGroup
 	for _, c := range slices.Concat(p.mains, p.inits) {
@@ -305,14 +338,24 @@ func (c *container) retire(ctx context.Context, grace time.Duration) {
 	c.stopNow(ctx, grace)
 }
 
-// remove deletes the object, which waited for its containers to end.
-func (p *pod) remove(ctx context.Context) {
+// remove deletes the object, which waited for its containers to end, and reports
+// whether that is done.
+func (p *pod) remove(ctx context.Context) bool {
 	o := p.object()
 	err := p.node.client.CoreV1().Pods(o.Namespace).Delete(ctx, o.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: new(int64(0)), Preconditions: &metav1.Preconditions{UID: &o.UID},
 	})
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		p.agent.log("delete pod %s/%s: %v", o.Namespace, o.Name, err)
+	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return true
+	}
+	p.complain("delete", err)
+	return false
+}
+
+// complain logs an error, unless that is what is to be expected.
+func (p *pod) complain(what string, err error) {
+	if !p.node.gate.closed.Load() {
+		p.agent.log("%s pod %s: %v", what, p, err)
 	}
 }
 
@@ -323,18 +366,22 @@ func (p *pod) reportAll(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-p.dirty:
-			p.report(ctx)
+			if !p.report(ctx) && pause.For(ctx, reportRetry) {
+				p.changed()
+			}
 		}
 	}
 }
 
-func (p *pod) report(ctx context.Context) {
-	status := p.status()
-	if equality.Semantic.DeepEqual(status, p.reported) {
-		return
+// report stores the status, and says whether that is done. It says nothing twice, unless
+// somebody else has said something else: a node that was not heard of has its pods'
+// conditions set.
+func (p *pod) report(ctx context.Context) bool {
+	status, o := p.status(), p.object()
+	if equality.Semantic.DeepEqual(status, p.reported) && !contradicted(status, o.Status) {
+		return true
 	}
-	o := p.object()
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": o.UID}, "status": status})
+	patch, err := statusPatch(o, status)
 	if err == nil {
 		_, err = p.node.client.CoreV1().Pods(o.Namespace).Patch(ctx, o.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	}
@@ -343,10 +390,31 @@ func (p *pod) report(ctx context.Context) {
 		p.reported = status
 	case apierrors.IsNotFound(err) || apierrors.IsConflict(err) || ctx.Err() != nil:
 	default:
-		p.agent.log("report on pod %s/%s: %v", o.Namespace, o.Name, err)
-		pause.For(ctx, time.Second)
-		p.changed()
+		p.complain("report on", err)
+		return false
 	}
+	return true
+}
+
+// statusPatch has our status stored, in the place of an address that the pod had before
+// its node was off. What others own of the status stays.
+func statusPatch(o *corev1.Pod, status corev1.PodStatus) ([]byte, error) {
+	before, err := json.Marshal(corev1.Pod{Status: corev1.PodStatus{PodIPs: o.Status.PodIPs}})
+	if err != nil {
+		return nil, err
+	}
+	after, err := json.Marshal(corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: o.UID}, Status: status})
+	if err != nil {
+		return nil, err
+	}
+	return strategicpatch.CreateTwoWayMergePatch(before, after, corev1.Pod{})
+}
+
+// contradicted says that a condition that was reported is stored as something else.
+func contradicted(ours, stored corev1.PodStatus) bool {
+	return slices.ContainsFunc(stored.Conditions, func(s corev1.PodCondition) bool {
+		return slices.ContainsFunc(ours.Conditions, func(c corev1.PodCondition) bool { return c.Type == s.Type && c.Status != s.Status })
+	})
 }
 
 func (p *pod) String() string {

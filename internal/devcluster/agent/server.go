@@ -39,7 +39,7 @@ func (n *node) serve(ctx context.Context) error {
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    n.agent.errorLog(),
 	}
-	n.agent.running.Go(func() {
+	n.running.Go(func() {
 		if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
 			n.agent.log("kubelet of %s: %v", n.Name, err)
 		}
