@@ -29,6 +29,7 @@ import (
 
 	"windlass.dev/internal/devcluster/agent"
 	"windlass.dev/internal/devcluster/gateway"
+	"windlass.dev/internal/devcluster/service"
 )
 
 // startTries is how often a start is tried when somebody else takes a port
@@ -70,6 +71,7 @@ type Cluster struct {
 	processes []*process
 	simulator *simulator
 	agent     *agent.Agent
+	proxy     *service.Proxy
 	gateway   *gateway.Gateway
 	audit     *Audit
 }
@@ -180,6 +182,9 @@ func (c *Cluster) stopProcesses(ctx context.Context) error {
 	}
 	if c.agent != nil {
 		c.agent.Stop()
+	}
+	if c.proxy != nil {
+		c.proxy.Stop()
 	}
 	if c.simulator != nil {
 		c.simulator.stop()

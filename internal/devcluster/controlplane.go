@@ -21,6 +21,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"windlass.dev/internal/devcluster/service"
 )
 
 // readyDeadline bounds a start. It takes about 5 s on two idle cores.
@@ -177,7 +179,7 @@ func (f files) apiserver() []string {
 		// Logs and streams of process nodes.
 		"--kubelet-certificate-authority=" + f.pki("ca.crt"), "--kubelet-preferred-address-types=InternalDNS,InternalIP",
 		"--kubelet-client-certificate=" + f.pki("kubelet-client.crt"), "--kubelet-client-key=" + f.pki("kubelet-client.key"),
-		"--service-cluster-ip-range=10.96.0.0/12",
+		"--service-cluster-ip-range=" + service.Range,
 		"--audit-policy-file=" + f.pki("audit-policy.yaml"), "--audit-log-path=" + f.audit, "--audit-log-mode=blocking",
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +19,7 @@ import (
 
 	"windlass.dev/internal/devcluster/agent"
 	"windlass.dev/internal/devcluster/gateway"
+	"windlass.dev/internal/devcluster/service"
 )
 
 // shipped are the stand-ins that a process node runs instead of well-known images.
@@ -60,7 +62,11 @@ func (c *Cluster) startAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o := agent.Options{Config: config, Nodes: nodes, Serving: serving, Octet: c.simulator.number, Images: images, Dir: filepath.Join(c.options.Dir, "agent"), Log: log, BackOff: c.options.BackOff}
+	c.proxy, err = service.Start(ctx, service.Options{Client: client, Octet: c.simulator.number, APIServer: strings.TrimPrefix(c.endpoint, "https://"), Log: log})
+	if err != nil {
+		return err
+	}
+	o := agent.Options{ServiceAt: c.proxy.At, Config: config, Nodes: nodes, Serving: serving, Octet: c.simulator.number, Images: images, Dir: filepath.Join(c.options.Dir, "agent"), Log: log, BackOff: c.options.BackOff}
 	if c.agent, err = agent.Start(ctx, o); err != nil {
 		return err
 	}

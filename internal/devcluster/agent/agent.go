@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -28,8 +29,7 @@ import (
 type Options struct {
 	Config *rest.Config
 	Nodes  []Node
-	// Octet is the second one of all pods' addresses. The first address of the upper
-	// half belongs to the first pod: the lower half is the simulated nodes'.
+	// Octet is the second one of all pods' addresses.
 	Octet  int
 	Images Images
 	// Dir is a folder of the agent's own.
@@ -37,6 +37,8 @@ type Options struct {
 	// Serving is how the nodes' kubelets serve logs and streams on the loopback
 	// interface. It has to let nobody in but the API server.
 	Serving *tls.Config
+	// ServiceAt is where programs reach a Service's port.
+	ServiceAt func(namespace, name, clusterIP string, port int32) (host string, at int32)
 	// Log is told of what goes wrong; nil for nobody.
 	Log io.Writer
 	// BackOff is the first delay before a restart; 0 is the kubelet's 10 s.
@@ -57,7 +59,8 @@ type Agent struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	// store has all pods, whether their nodes see them or not.
-	store cache.Store
+	store    cache.Store
+	services corelisters.ServiceLister
 
 	mu sync.Mutex
 	// pods are those on the nodes, and gone tells each that its object is.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,6 +103,11 @@ func (c *container) root() string { return filepath.Join(c.pod.dir, c.spec.Name,
 
 func (c *container) env(ctx context.Context) ([]string, error) {
 	image := c.image.env(c.pod.listenIP)
+	links, err := c.pod.serviceLinks()
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(image, links)
 	for name, value := range map[string]string{
 		"PATH": os.Getenv("PATH"), "HOME": c.root(), "HOSTNAME": c.pod.object().Name,
 		"POD_IP": c.pod.ip, "LISTEN_IP": c.pod.listenIP, "CONTAINER_ROOT": c.root(), "CONTAINER_IMAGE": c.spec.Image,

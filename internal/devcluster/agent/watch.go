@@ -19,13 +19,14 @@ import (
 func (a *Agent) watch(ctx context.Context) error {
 	core := informers.NewSharedInformerFactory(a.client, 0).Core().V1()
 	pods := core.Pods().Informer()
-	a.store = pods.GetStore()
+	a.store, a.services = pods.GetStore(), core.Services().Lister()
 	var synced []cache.InformerSynced
 	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandlerFuncs{
 		pods:                                {AddFunc: a.see, UpdateFunc: func(_, o any) { a.see(o) }, DeleteFunc: a.forget},
 		core.Nodes().Informer():             {AddFunc: a.direct, UpdateFunc: func(_, o any) { a.direct(o) }},
 		core.ConfigMaps().Informer():        {AddFunc: a.republish, UpdateFunc: func(_, o any) { a.republish(o) }},
 		core.Secrets().Informer():           {AddFunc: a.republish, UpdateFunc: func(_, o any) { a.republish(o) }},
+		core.Services().Informer():          {},
 		core.PersistentVolumes().Informer(): {DeleteFunc: a.reclaim},
 	} {
 		if _, err := informer.AddEventHandler(handler); err != nil {
@@ -94,7 +95,8 @@ func (a *Agent) take(n *node, o *corev1.Pod) {
 
 // address returns the number of a free address; the caller holds the lock.
 func (a *Agent) address() int {
-	const first, last = 128 * 256, 255*256 + 250
+	// The lower half is the simulated nodes', the last quarter the Services'.
+	const first, last = 128 * 256, 191*256 + 250
 	for {
 		if a.next < first || a.next >= last {
 			a.next = first
