@@ -21,8 +21,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
-
-	"windlass.dev/internal/devcluster/pause"
 )
 
 // Options are what an agent needs. All but Log and BackOff are required.
@@ -143,15 +141,13 @@ func (a *Agent) Stop() {
 	a.events.Shutdown()
 }
 
-// pull takes the time of an image that the node does not have yet.
-func (a *Agent) pull(ctx context.Context, node, image string, takes time.Duration) {
+// hasImage says whether a node has an image. From now on it has.
+func (a *Agent) hasImage(node, image string) bool {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	have := a.pulled[node+" "+image]
 	a.pulled[node+" "+image] = true
-	a.mu.Unlock()
-	if !have && takes > 0 {
-		pause.For(ctx, takes)
-	}
+	return have
 }
 
 // errorLog is log for what logs by itself.

@@ -178,7 +178,7 @@ func (c *container) over(code int32) bool {
 func (c *container) again(ctx context.Context, b *backOff) {
 	if delay := b.next(); delay > 0 {
 		c.wait(reasonCrashLoop, fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)", delay, c.spec.Name, c.pod.object().Name, c.pod.namespace(), c.pod.object().UID))
-		c.pod.event(corev1.EventTypeWarning, "BackOff", "Back-off restarting failed container "+c.spec.Name)
+		c.warn(eventBackOff, "Back-off restarting failed container %s in pod %s_%s(%s)", c.spec.Name, c.pod.object().Name, c.pod.namespace(), c.pod.object().UID)
 		pause.For(ctx, delay)
 	}
 	c.update(func(s *corev1.ContainerStatus) { s.RestartCount++ })
@@ -189,18 +189,37 @@ func (c *container) pull(ctx context.Context, b *backOff) bool {
 	image, known := c.pod.agent.options.Images.Find(c.spec.Image)
 	if known {
 		c.image = image
-		c.pod.agent.pull(ctx, c.pod.object().Spec.NodeName, c.spec.Image, image.PullTime.Duration)
+		c.have(ctx, image)
 		c.update(func(s *corev1.ContainerStatus) { s.ImageID = digest(c.spec.Image) })
 		return ctx.Err() == nil
 	}
 	message := fmt.Sprintf("failed to pull and unpack image %q: it is not in the image folder", c.spec.Image)
+	c.say(eventPulling, "Pulling image %q", c.spec.Image)
 	c.wait(reasonPull, message)
-	c.pod.event(corev1.EventTypeWarning, "Failed", "Failed to pull image: "+message)
+	c.warnNotPulled(message)
 	b.next()
 	delay := max(b.next(), time.Millisecond)
 	c.wait(reasonPullBackOff, fmt.Sprintf("Back-off pulling image %q: %s", c.spec.Image, message))
 	pause.For(ctx, delay)
 	return false
+}
+
+// have takes the time of an image that the node does not have yet. What is to be never
+// pulled counts as brought there, by who wrote the image's entry.
+func (c *container) have(ctx context.Context, image Image) {
+	present := c.pod.agent.hasImage(c.pod.node.Name, c.spec.Image)
+	if c.spec.ImagePullPolicy != corev1.PullAlways && (present || c.spec.ImagePullPolicy == corev1.PullNever) {
+		c.say(eventPulled, "Container image %q already present on machine and can be accessed by the pod", c.spec.Image)
+		return
+	}
+	c.say(eventPulling, "Pulling image %q", c.spec.Image)
+	began := time.Now()
+	if !present {
+		pause.For(ctx, image.PullTime.Duration)
+	}
+	if ctx.Err() == nil {
+		c.sayPulled(time.Since(began))
+	}
 }
 
 // runOnce runs the program once, with its hooks and probes, and returns how long it ran
@@ -212,10 +231,11 @@ func (c *container) runOnce(ctx context.Context, started func()) (ran time.Durat
 	}
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.pod.event(corev1.EventTypeNormal, "Started", "Started container "+c.spec.Name)
+	c.say(eventStarted, "Container started")
 	if h := c.spec.Lifecycle; h != nil && h.PostStart != nil {
 		if err := c.hook(life, h.PostStart); err != nil {
-			c.pod.event(corev1.EventTypeWarning, "FailedPostStartHook", err.Error())
+			c.warn(eventPostStart, "PostStartHook failed")
+			c.pod.agent.log("postStart of %s in pod %s: %v", c.spec.Name, c.pod, err)
 			c.stop(life, p, c.pod.grace())
 		}
 	}
@@ -247,7 +267,7 @@ func (c *container) start(ctx context.Context) (*process, error) {
 	env, err := c.env(ctx)
 	if err != nil {
 		c.wait(reasonConfig, err.Error())
-		c.pod.event(corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		c.warn(eventFailed, "Error: %v", err)
 		return nil, fmt.Errorf("%w: %w", errNotCreated, err)
 	}
 	known := map[string]string{}
@@ -267,6 +287,7 @@ func (c *container) start(ctx context.Context) (*process, error) {
 		c.notStarted(err)
 		return nil, err
 	}
+	c.say(eventCreated, "Container created")
 	c.update(func(s *corev1.ContainerStatus) {
 		if s.State.Terminated != nil {
 			s.LastTerminationState = corev1.ContainerState{Terminated: s.State.Terminated}
@@ -336,7 +357,7 @@ func (c *container) workDir() string {
 }
 
 func (c *container) notStarted(err error) {
-	c.pod.event(corev1.EventTypeWarning, "Failed", fmt.Sprintf("Error: %v", err))
+	c.warn(eventFailed, "Error: %v", err)
 	now := metav1.Now()
 	c.update(func(s *corev1.ContainerStatus) {
 		s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
@@ -370,9 +391,9 @@ func (c *container) finished(ctx context.Context, p *process, code int32) {
 func (c *container) probe(ctx context.Context, p *process, started func()) {
 	if startup := c.spec.StartupProbe; startup != nil {
 		alive := false
-		c.watch(ctx, startup, func(ok bool, err error) bool {
+		c.watch(ctx, "Startup", startup, func(ok bool) bool {
 			if alive = ok; !ok {
-				c.unhealthy(ctx, p, "Startup", err, startup)
+				c.unhealthy(ctx, p, "Startup", startup)
 			}
 			return false
 		})
@@ -385,10 +406,7 @@ func (c *container) probe(ctx context.Context, p *process, started func()) {
 	var both sync.WaitGroup
 	if readiness := c.spec.ReadinessProbe; readiness != nil {
 		both.Go(func() {
-			c.watch(ctx, readiness, func(ok bool, err error) bool {
-				if !ok {
-					c.pod.event(corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("Readiness probe failed: %v", err))
-				}
+			c.watch(ctx, "Readiness", readiness, func(ok bool) bool {
 				c.update(func(s *corev1.ContainerStatus) { s.Ready = ok })
 				return true
 			})
@@ -396,9 +414,9 @@ func (c *container) probe(ctx context.Context, p *process, started func()) {
 	}
 	if liveness := c.spec.LivenessProbe; liveness != nil {
 		both.Go(func() {
-			c.watch(ctx, liveness, func(ok bool, err error) bool {
+			c.watch(ctx, "Liveness", liveness, func(ok bool) bool {
 				if !ok {
-					c.unhealthy(ctx, p, "Liveness", err, liveness)
+					c.unhealthy(ctx, p, "Liveness", liveness)
 				}
 				return ok
 			})
@@ -408,9 +426,8 @@ func (c *container) probe(ctx context.Context, p *process, started func()) {
 }
 
 // unhealthy kills what does not pass; it is started again as its policy says.
-func (c *container) unhealthy(ctx context.Context, p *process, kind string, err error, probe *corev1.Probe) {
-	c.pod.event(corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe failed: %v", kind, err))
-	c.pod.event(corev1.EventTypeNormal, "Killing", fmt.Sprintf("Container %s failed %s probe, will be restarted", c.spec.Name, strings.ToLower(kind)))
+func (c *container) unhealthy(ctx context.Context, p *process, kind string, probe *corev1.Probe) {
+	c.sayKilled(kind)
 	grace := c.pod.grace()
 	if probe.TerminationGracePeriodSeconds != nil {
 		grace = time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
@@ -440,7 +457,8 @@ func (c *container) stop(ctx context.Context, p *process, grace time.Duration) {
 			cancel()
 		}()
 		if err := c.hook(ctx, h.PreStop); err != nil && ctx.Err() == nil {
-			c.pod.event(corev1.EventTypeWarning, "FailedPreStopHook", err.Error())
+			c.warn(eventPreStop, "PreStopHook failed")
+			c.pod.agent.log("preStop of %s in pod %s: %v", c.spec.Name, c.pod, err)
 		}
 		cancel()
 	}
@@ -472,7 +490,7 @@ func (c *container) stopNow(ctx context.Context, grace time.Duration) {
 	p := c.process
 	c.mu.Unlock()
 	if p != nil {
-		c.pod.event(corev1.EventTypeNormal, "Killing", "Stopping container "+c.spec.Name)
+		c.say(eventKilling, "Stopping container %s", c.spec.Name)
 		c.stop(ctx, p, grace)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -57,6 +58,7 @@ type node struct {
 
 	// What follows is guarded by the agent's lock. The life ends when it is switched off.
 	state, wanted State
+	uid           types.UID       // The Node's.
 	life          context.Context //nolint:containedctx // Pods that come later live as long.
 	off           context.CancelFunc
 }
@@ -115,6 +117,9 @@ func (n *node) heartbeat(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		n.agent.mu.Lock()
+		n.uid = node.UID
+		n.agent.mu.Unlock()
 		now := metav1.Now()
 		node.Status.Capacity, node.Status.Allocatable = capacity(), capacity()
 		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: hostIP}, {Type: corev1.NodeHostName, Address: n.Name}, {Type: corev1.NodeInternalDNS, Address: servingName}}
@@ -182,12 +187,6 @@ func (n *node) renew(ctx context.Context) error {
 	lease.Spec.HolderIdentity, lease.Spec.RenewTime = &n.Name, &now
 	_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
 	return err
-}
-
-func (n *node) event(o *corev1.Pod, kind, reason, message string) {
-	if n.is() == Running && n.agent.life.Err() == nil { // Who is off or cut off says nothing.
-		n.record.Event(o, kind, reason, message)
-	}
 }
 
 func (n *node) requestToken(ctx context.Context, o *corev1.Pod, source *corev1.ServiceAccountTokenProjection) (value string, expires time.Time, err error) {

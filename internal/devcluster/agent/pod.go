@@ -128,10 +128,6 @@ func (p *pod) grace() time.Duration {
 	return 30 * time.Second
 }
 
-func (p *pod) event(kind, reason, message string) {
-	p.node.event(p.object(), kind, reason, message)
-}
-
 // live lives the pod's life, from its arrival on the node until it is gone. ctx ends
 // with the agent, and gone is closed when the object no longer exists.
 func (p *pod) live(ctx context.Context, gone <-chan struct{}) {
@@ -255,7 +251,7 @@ func (p *pod) runAll(ctx context.Context, all *sync.WaitGroup) {
 			close(p.mounted)
 			break
 		}
-		p.event(corev1.EventTypeWarning, "FailedMount", err.Error())
+		p.warn(eventMount, err.Error())
 		pause.For(ctx, mountRetry)
 	}
 	if p.lost() {

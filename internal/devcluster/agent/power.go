@@ -149,6 +149,7 @@ func (n *node) switchOn(ctx context.Context) error {
 		off()
 		return err
 	}
+	n.announce(eventStarting, "Starting kubelet.")
 	n.running.Go(func() { n.keep(life) })
 	return nil
 }
@@ -170,6 +171,7 @@ func (n *node) connect(ctx context.Context) error {
 	n.agent.mu.Lock()
 	n.state = Running
 	n.agent.mu.Unlock()
+	n.announce(eventNodeReady, fmt.Sprintf("Node %s status is now: NodeReady", n.Name))
 	n.agent.catchUp(n)
 	return nil
 }

@@ -13,6 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -34,8 +37,8 @@ func (v *verdict) add(ok bool) (reached bool) {
 }
 
 // watch runs a probe until ctx ends, or until decided returns false. It is called with
-// each result that reaches a threshold.
-func (c *container) watch(ctx context.Context, probe *corev1.Probe, decided func(ok bool, err error) (goOn bool)) {
+// each result that reaches a threshold; each failure is said.
+func (c *container) watch(ctx context.Context, kind string, probe *corev1.Probe, decided func(ok bool) (goOn bool)) {
 	v := &verdict{probe: probe}
 	next := time.NewTimer(time.Duration(probe.InitialDelaySeconds) * time.Second)
 	defer next.Stop()
@@ -49,7 +52,10 @@ func (c *container) watch(ctx context.Context, probe *corev1.Probe, decided func
 		if ctx.Err() != nil {
 			return
 		}
-		if v.add(err == nil) && !decided(err == nil, err) {
+		if err != nil {
+			c.warn(eventUnhealthy, "%s probe failed: %v", kind, err)
+		}
+		if v.add(err == nil) && !decided(err == nil) {
 			return
 		}
 		next.Reset(time.Duration(max(probe.PeriodSeconds, 1)) * time.Second)
@@ -76,6 +82,8 @@ func (c *container) ask(ctx context.Context, probe *corev1.Probe) error {
 		return connection.Close()
 	case probe.Exec != nil:
 		return c.exec(ctx, probe.Exec.Command)
+	case probe.GRPC != nil:
+		return c.grpc(ctx, probe.GRPC)
 	default:
 		return errors.New("probes of this kind are not supported on process nodes")
 	}
@@ -122,6 +130,29 @@ func (c *container) httpGet(ctx context.Context, get *corev1.HTTPGetAction) erro
 	}
 	if response.StatusCode < 200 || response.StatusCode >= 400 {
 		return fmt.Errorf("HTTP probe failed with statuscode: %d", response.StatusCode)
+	}
+	return nil
+}
+
+// grpc asks as the standard health protocol has it.
+// See https://github.com/grpc/grpc/blob/master/doc/health-checking.md.
+func (c *container) grpc(ctx context.Context, action *corev1.GRPCAction) error {
+	connection, err := grpc.NewClient(net.JoinHostPort(c.host(""), strconv.Itoa(int(action.Port))),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent("kube-probe/windlass"), grpc.WithNoProxy())
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	request := &healthpb.HealthCheckRequest{}
+	if action.Service != nil {
+		request.Service = *action.Service
+	}
+	answer, err := healthpb.NewHealthClient(connection).Check(ctx, request)
+	if err != nil {
+		return fmt.Errorf("error: health rpc probe failed: %w", err)
+	}
+	if answer.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		return fmt.Errorf("service unhealthy (responded with %q)", answer.GetStatus())
 	}
 	return nil
 }

@@ -30,9 +30,10 @@ import (
 //   - mattermost: /api/v4/system/ping, a websocket that echoes, metrics; also "db
 //     migrate", "db ping" and "jobserver";
 //   - web: the same on port 8080;
+//   - grpc: the health protocol of gRPC on port 8080;
 //   - worker: runs until it is told to end;
 //   - succeed, fail: end at once.
-var Kinds = []string{"mattermost", "web", "worker", "succeed", "fail"}
+var Kinds = []string{"mattermost", "web", "grpc", "worker", "succeed", "fail"}
 
 // Main runs a program with its arguments.
 func Main(ctx context.Context, kind string, arguments []string, out io.Writer, env func(string) string) int {
@@ -52,6 +53,13 @@ func Main(ctx context.Context, kind string, arguments []string, out io.Writer, e
 	case kind == "worker" || slices.Equal(arguments, []string{"jobserver"}):
 		<-ctx.Done()
 		pause.For(context.WithoutCancel(ctx), s.duration("STANDIN_SHUTDOWN"))
+		return 0
+	}
+	if kind == "grpc" {
+		if err := s.serveGRPC(ctx, out); err != nil {
+			fmt.Fprintln(out, err)
+			return 1
+		}
 		return 0
 	}
 	port := "8080"
