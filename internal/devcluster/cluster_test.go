@@ -17,6 +17,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -342,6 +343,7 @@ func TestStartAfterKill(t *testing.T) {
 	if runs(t, mark) {
 		t.Error("the program outlives its cluster")
 	}
+	withoutMachine(t, dir)
 	var processes []struct{ PID int }
 	if err := json.Unmarshal(children, &processes); err != nil {
 		t.Fatal(err)
@@ -350,6 +352,29 @@ func TestStartAfterKill(t *testing.T) {
 		if syscall.Kill(p.PID, 0) == nil {
 			t.Errorf("process %d of the killed cluster still lives", p.PID)
 		}
+	}
+}
+
+// withoutMachine starts once more, without the machine of the node that there was: the
+// node and its pod are gone, and do not stay as ones that nobody hears of.
+func withoutMachine(t *testing.T, dir string) {
+	t.Helper()
+	c, err := devcluster.Start(t.Context(), devcluster.Options{Dir: dir, Nodes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := kubernetes.NewForConfig(c.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := after.CoreV1().Nodes().Get(t.Context(), "process-0", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("its node is still there: %v", err)
+	}
+	if _, err := after.CoreV1().Pods("default").Get(t.Context(), "program", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("its pod is still there: %v", err)
+	}
+	if err := c.Stop(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -62,11 +62,11 @@ func (c *Cluster) startAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.proxy, err = service.Start(ctx, service.Options{Client: client, Octet: c.simulator.number, APIServer: strings.TrimPrefix(c.endpoint, "https://"), Log: log})
+	c.proxy, err = service.Start(ctx, service.Options{Client: client, Dir: filepath.Join(c.options.Dir, "agent"), Octet: c.simulator.number, APIServer: strings.TrimPrefix(c.endpoint, "https://"), Log: log})
 	if err != nil {
 		return err
 	}
-	o := agent.Options{ServiceAt: c.proxy.At, Config: config, Nodes: nodes, Serving: serving, Octet: c.simulator.number, Images: images, Dir: filepath.Join(c.options.Dir, "agent"), Log: log, BackOff: c.options.BackOff}
+	o := agent.Options{ServiceAt: c.proxy.At, Hosts: c.proxy.Hosts, Config: config, Nodes: nodes, Serving: serving, Octet: c.simulator.number, Images: images, Dir: filepath.Join(c.options.Dir, "agent"), Log: log, BackOff: c.options.BackOff}
 	if c.agent, err = agent.Start(ctx, o); err != nil {
 		return err
 	}

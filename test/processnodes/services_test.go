@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -157,4 +158,57 @@ func TestServicesHalfClose(t *testing.T) {
 		answer, err := io.ReadAll(connection)
 		return err == nil && strings.HasPrefix(string(answer), "HTTP/1.0 200") && strings.HasSuffix(string(answer), "hello\n")
 	})
+}
+
+// https://kubernetes.io/docs/concepts/services-networking/dns-pod-service: Services, the
+// ready pods of headless ones, and pods with a host name in them, by names of every
+// length; what changes is seen by programs that run.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	if out, err := exec.CommandContext(t.Context(), "unshare", "-Urm", "true").CombinedOutput(); err != nil {
+		t.Skipf("the system does not allow its users namespaces: %v, %s", err, out)
+	}
+	ns, c := clustertest.Namespace(t), client(t)
+	behind := map[string]string{"app": "db"}
+	port := corev1.ServicePort{Name: "db", Port: 8000, TargetPort: intstr.FromInt32(8080)}
+	expose(t, c, ns, "front", corev1.ServiceSpec{Selector: behind, Ports: []corev1.ServicePort{port}})
+	expose(t, c, ns, "db", corev1.ServiceSpec{Selector: behind, Ports: []corev1.ServicePort{port}, ClusterIP: corev1.ClusterIPNone})
+	asking := shell("main", "exec sleep 1000")
+	asking.Image = "host-with-names"
+	from := create(t, c, ns, corev1.PodSpec{TerminationGracePeriodSeconds: new(int64(1)), Containers: []corev1.Container{asking}})
+	until(t, c, ns, from, "a pod that asks", is(corev1.PodReady, corev1.ConditionTrue))
+	if out, code := ask(t, ns, "", "exec", from, "--", "getent", "hosts", "db"); code == 0 {
+		t.Errorf("a headless Service without pods is at %s", out)
+	}
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Spec: appsv1.StatefulSetSpec{
+		ServiceName: "db", Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: behind}, PodManagementPolicy: appsv1.ParallelPodManagement,
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: behind}, Spec: corev1.PodSpec{Containers: []corev1.Container{web("main")}}},
+	}}
+	if _, err := c.AppsV1().StatefulSets(ns).Create(t.Context(), set, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, one := range map[string]struct {
+		host, port string
+		pods       int
+	}{
+		"a Service":            {"front", "8000", 2},
+		"with its namespace":   {"front." + ns, "8000", 2},
+		"with svc":             {"front." + ns + ".svc", "8000", 2},
+		"in full":              {"front." + ns + ".svc.cluster.local", "8000", 2},
+		"a pod":                {"db-1.db", "8080", 1},
+		"a pod's name in full": {"db-0.db." + ns + ".svc.cluster.local", "8080", 1},
+		"a headless Service":   {"db", "8080", 1}, // Bash takes the first address that answers.
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			waitFor(t, fmt.Sprintf("%d to answer", one.pods), func() bool { return len(answered(t, ns, from, one.host, one.port, 1+10*one.pods)) == one.pods })
+		})
+	}
+	waitFor(t, "both addresses of the headless Service", func() bool {
+		out, _ := ask(t, ns, "", "exec", from, "--", "sh", "-c", "getent ahostsv4 db | grep STREAM | cut -d' ' -f1 | sort -u | wc -l")
+		return strings.TrimSpace(out) == "2"
+	})
+	if out, code := ask(t, ns, "", "exec", from, "--", "getent", "hosts", "localhost"); code != 0 {
+		t.Errorf("the machine's own names are gone: %s", out)
+	}
 }

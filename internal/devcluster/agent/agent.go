@@ -37,6 +37,8 @@ type Options struct {
 	Serving *tls.Config
 	// ServiceAt is where programs reach a Service's port.
 	ServiceAt func(namespace, name, clusterIP string, port int32) (host string, at int32)
+	// Hosts is a file with the names that programs in a namespace can use, like /etc/hosts.
+	Hosts func(namespace string) (path string, err error)
 	// Log is told of what goes wrong; nil for nobody.
 	Log io.Writer
 	// BackOff is the first delay before a restart; 0 is the kubelet's 10 s.

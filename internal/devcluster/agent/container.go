@@ -298,6 +298,21 @@ func (c *container) start(ctx context.Context) (*process, error) {
 	return p, nil
 }
 
+// launch is how a program is started in the container's place.
+func (c *container) launch(argv, env []string, dir string) (launch, error) {
+	l := launch{argv: argv, env: env, dir: dir}
+	if !c.image.Names {
+		return l, nil
+	}
+	hosts, err := c.pod.agent.options.Hosts(c.pod.namespace())
+	if err != nil {
+		return l, err
+	}
+	self, err := os.Executable()
+	l.argv, l.mounts = append([]string{self, "dev", "stand-in", "with-hosts", hosts}, argv...), true
+	return l, err
+}
+
 // spawn starts the program, with its output going to a log.
 func (c *container) spawn(ctx context.Context, argv, env []string) (*process, error) {
 	c.mu.Lock()
@@ -307,7 +322,11 @@ func (c *container) spawn(ctx context.Context, argv, env []string) (*process, er
 	if err != nil {
 		return nil, err
 	}
-	l := launch{argv: argv, env: env, dir: c.workDir()}
+	l, err := c.launch(argv, env, c.workDir())
+	if err != nil {
+		o.file.Close()
+		return nil, err
+	}
 	var stdin *os.File
 	if l.out, err = o.pipe(criruntime.Stdout); err == nil {
 		defer l.out.Close()

@@ -33,6 +33,9 @@ type Image struct {
 	// Env are the image's own variables. In the values, ${IP} is the address on which
 	// the program has to listen, so that two pods with one port do not collide.
 	Env map[string]string `json:"env,omitempty"`
+	// Names has the program find Services by their names: it runs in a mount namespace of
+	// its own, where /etc/hosts has them. The system has to allow that to its user.
+	Names bool `json:"names,omitempty"`
 	// PullTime is how long the image takes to be pulled on each node.
 	PullTime metav1.Duration `json:"pullTime,omitzero"`
 }

@@ -186,7 +186,11 @@ func (c *container) exec(ctx context.Context, command []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := c.pod.agent.spawner.start(launch{argv: argv, env: env, dir: c.root()})
+	l, err := c.launch(argv, env, c.root())
+	if err != nil {
+		return err
+	}
+	p, err := c.pod.agent.spawner.start(l)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -40,6 +41,8 @@ type launch struct {
 	in, out, errOut *os.File
 	// terminal says that in is one, and is to be the program's.
 	terminal bool
+	// mounts says that the program makes mounts of its own.
+	mounts bool
 }
 
 // start runs a command in a process group of its own.
@@ -60,9 +63,16 @@ func (s *spawner) start(l launch) (*process, error) {
 	if l.terminal { // A session has a process group of its own, too.
 		p.cmd.SysProcAttr.Setpgid, p.cmd.SysProcAttr.Setsid, p.cmd.SysProcAttr.Setctty = false, true, true
 	}
+	if l.mounts {
+		if err := ownMounts(p.cmd.SysProcAttr); err != nil {
+			return nil, err
+		}
+	}
 	started := make(chan error)
 	s.work <- func() { started <- p.cmd.Start() }
-	if err := <-started; err != nil {
+	if err := <-started; err != nil && l.mounts {
+		return nil, fmt.Errorf("start in a namespace, which this system may not allow: %w", err)
+	} else if err != nil {
 		return nil, err
 	}
 	p.started = time.Now()

@@ -28,7 +28,11 @@ func (c *container) ExecInContainer(ctx context.Context, _, _, _ string, command
 	if tty {
 		run = c.throughTerminal
 	}
-	p, wait, err := run(ctx, launch{argv: argv, env: env, dir: c.workDir()}, in, out, errOut, resize)
+	l, err := c.launch(argv, env, c.workDir())
+	if err != nil {
+		return err
+	}
+	p, wait, err := run(ctx, l, in, out, errOut, resize)
 	if err != nil {
 		return err
 	}

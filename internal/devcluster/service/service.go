@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -32,6 +34,8 @@ const firstOctet = 192
 // Options are what a proxy needs. All but Log are required.
 type Options struct {
 	Client kubernetes.Interface
+	// Dir is a folder for files with names.
+	Dir string
 	// Octet is the second one of the addresses of the cluster's pods.
 	Octet int
 	// APIServer is the host and port behind default/kubernetes, whose EndpointSlice has
@@ -53,6 +57,10 @@ type Proxy struct {
 
 	// fronts are what is served, by where. Only the goroutine that builds them uses it.
 	fronts map[netip.AddrPort]*front
+
+	mu sync.Mutex
+	// hosts are the namespaces whose names are in a file.
+	hosts map[string]bool
 }
 
 // Start returns when it knows the Services that there are.
@@ -61,7 +69,7 @@ func Start(ctx context.Context, o Options) (*Proxy, error) {
 		o.Log = io.Discard
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	p := &Proxy{options: o, cancel: cancel, changed: make(chan struct{}, 1), fronts: map[netip.AddrPort]*front{}}
+	p := &Proxy{options: o, cancel: cancel, changed: make(chan struct{}, 1), fronts: map[netip.AddrPort]*front{}, hosts: map[string]bool{}}
 	factory := informers.NewSharedInformerFactory(o.Client, 0)
 	services, endpoints := factory.Core().V1().Services(), factory.Discovery().V1().EndpointSlices()
 	p.services, p.slices = services.Lister(), endpoints.Lister()
@@ -105,18 +113,26 @@ func (p *Proxy) follow(ctx context.Context) {
 			return
 		case <-p.changed:
 		}
-		services, err := p.services.List(labels.Everything())
+		services, endpoints, err := p.list()
 		if err != nil {
-			p.log("list Services: %v", err)
-			continue
-		}
-		endpoints, err := p.slices.List(labels.Everything())
-		if err != nil {
-			p.log("list EndpointSlices: %v", err)
+			p.log("%v", err)
 			continue
 		}
 		p.serve(ctx, routes(services, endpoints, p.options.Octet))
+		p.refreshHosts()
 	}
+}
+
+func (p *Proxy) list() ([]*corev1.Service, []*discoveryv1.EndpointSlice, error) {
+	services, err := p.services.List(labels.Everything())
+	if err != nil {
+		return nil, nil, fmt.Errorf("list Services: %w", err)
+	}
+	endpoints, err := p.slices.List(labels.Everything())
+	if err != nil {
+		return nil, nil, fmt.Errorf("list EndpointSlices: %w", err)
+	}
+	return services, endpoints, nil
 }
 
 // serve opens what is missing, closes what is too much, and tells the rest.

@@ -32,8 +32,9 @@ import (
 //   - web: the same on port 8080;
 //   - grpc: the health protocol of gRPC on port 8080;
 //   - worker: runs until it is told to end;
-//   - succeed, fail: end at once.
-var Kinds = []string{"mattermost", "web", "grpc", "worker", "succeed", "fail"}
+//   - succeed, fail: end at once;
+//   - with-hosts: becomes another program, for which a file is /etc/hosts.
+var Kinds = []string{"mattermost", "web", "grpc", "worker", "succeed", "fail", "with-hosts"}
 
 // Main runs a program with its arguments.
 func Main(ctx context.Context, kind string, arguments []string, out io.Writer, env func(string) string) int {
@@ -42,6 +43,8 @@ func Main(ctx context.Context, kind string, arguments []string, out io.Writer, e
 	case !slices.Contains(Kinds, kind):
 		fmt.Fprintf(out, "there is no stand-in %q; there are %s\n", kind, strings.Join(Kinds, ", "))
 		return 2
+	case kind == "with-hosts":
+		return withHosts(arguments, out)
 	case kind == "succeed":
 		return 0
 	case kind == "fail":
