@@ -132,6 +132,35 @@ func TestFollowLogs(t *testing.T) {
 	}
 }
 
+// TestLastWords: what a program prints while it is told to end is in its log, too.
+func TestLastWords(t *testing.T) {
+	t.Parallel()
+	ns, c := clustertest.Namespace(t), client(t)
+	name := create(t, c, ns, corev1.PodSpec{Containers: []corev1.Container{shell("main", `trap 'echo bye; exit' TERM; echo started; while :; do sleep 0.1; done`)}})
+	until(t, c, ns, name, "the pod to run", phase(corev1.PodRunning))
+	follow := kubectl(t, ns, "logs", "-f", name)
+	out, err := follow.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	first := make([]byte, len("started\n"))
+	if _, err := io.ReadFull(out, first); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CoreV1().Pods(ns).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(out); err != nil || string(rest) != "bye\n" {
+		t.Errorf("it said %q: %v", rest, err)
+	}
+	if err := follow.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 // https://kubernetes.io/docs/tasks/debug/debug-application/get-shell-running-container:
 // a command runs with the container's environment; kubectl ends as the command does.
 func TestExec(t *testing.T) {
@@ -272,7 +301,7 @@ func terminal(t testing.TB, c kubernetes.Interface, ns, name string, command ...
 	defer cancel()
 	var out bytes.Buffer
 	input, typing := io.Pipe()
-	defer typing.Close()
+	defer func() { _ = typing.Close() }()
 	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: input, Stdout: &out, Tty: true, TerminalSizeQueue: &sizes{}}); err != nil {
 		t.Fatal(err)
 	}

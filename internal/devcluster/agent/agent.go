@@ -114,7 +114,7 @@ func (a *Agent) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := a.watch(a.life); err != nil {
+	if err := a.watch(a.life); err != nil { //nolint:contextcheck // It goes on after the start.
 		return err
 	}
 	if err := a.sweep(); err != nil {

@@ -250,7 +250,7 @@ func (c *container) runOnce(ctx context.Context, started func()) (ran time.Durat
 	cancel()
 	probing.Wait()
 	code = p.exit()
-	c.output.end(ctx)
+	c.output.end(context.WithoutCancel(ctx)) // A pod that stops still has its last words.
 	c.finished(ctx, p, code)
 	return p.ended.Sub(p.started), code, nil
 }
@@ -281,7 +281,7 @@ func (c *container) start(ctx context.Context) (*process, error) {
 	}
 	var p *process
 	if err == nil {
-		p, err = c.spawn(ctx, argv, env)
+		p, err = c.spawn(argv, env)
 	}
 	if err != nil {
 		c.notStarted(err)
@@ -314,7 +314,7 @@ func (c *container) launch(argv, env []string, dir string) (launch, error) {
 }
 
 // spawn starts the program, with its output going to a log.
-func (c *container) spawn(ctx context.Context, argv, env []string) (*process, error) {
+func (c *container) spawn(argv, env []string) (*process, error) {
 	c.mu.Lock()
 	path := c.logFile()
 	c.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -216,21 +217,25 @@ func (p *pod) mounts(object metav1.Object) bool {
 	if object.GetNamespace() != p.namespace() {
 		return false
 	}
-	name := object.GetName()
 	_, isSecret := object.(*corev1.Secret)
-	for i := range p.object().Spec.Volumes {
-		v := &p.object().Spec.Volumes[i]
-		if isSecret && v.Secret != nil && v.Secret.SecretName == name || !isSecret && v.ConfigMap != nil && v.ConfigMap.Name == name {
-			return true
+	named := func(config *corev1.LocalObjectReference, secret string) bool {
+		if isSecret {
+			return secret == object.GetName()
 		}
-		if v.Projected == nil {
-			continue
-		}
-		for _, s := range v.Projected.Sources {
-			if isSecret && s.Secret != nil && s.Secret.Name == name || !isSecret && s.ConfigMap != nil && s.ConfigMap.Name == name {
-				return true
-			}
-		}
+		return config != nil && config.Name == object.GetName()
 	}
-	return false
+	return slices.ContainsFunc(p.object().Spec.Volumes, func(v corev1.Volume) bool {
+		switch {
+		case v.ConfigMap != nil:
+			return named(&v.ConfigMap.LocalObjectReference, "")
+		case v.Secret != nil:
+			return named(nil, v.Secret.SecretName)
+		case v.Projected != nil:
+			return slices.ContainsFunc(v.Projected.Sources, func(s corev1.VolumeProjection) bool {
+				return s.ConfigMap != nil && named(&s.ConfigMap.LocalObjectReference, "") || s.Secret != nil && named(nil, s.Secret.Name)
+			})
+		default:
+			return false
+		}
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -75,7 +76,7 @@ func (o *output) write(stream criruntime.LogStreamType, line []byte, partial boo
 		tag = criruntime.LogTagPartial
 	}
 	if line[len(line)-1] != '\n' {
-		line = append(line[:len(line):len(line)], '\n')
+		line = append(slices.Clip(line), '\n')
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -48,7 +49,7 @@ type node struct {
 	gate   *gate
 	record record.EventRecorder
 	// port is where its kubelet serves, until hangUp is called.
-	port   int32
+	port   atomic.Int32
 	hangUp context.CancelFunc
 
 	// running is all that ends when the machine is switched off.
@@ -123,7 +124,7 @@ func (n *node) heartbeat(ctx context.Context) error {
 		now := metav1.Now()
 		node.Status.Capacity, node.Status.Allocatable = capacity(), capacity()
 		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: hostIP}, {Type: corev1.NodeHostName, Address: n.Name}, {Type: corev1.NodeInternalDNS, Address: servingName}}
-		node.Status.DaemonEndpoints.KubeletEndpoint.Port = n.port
+		node.Status.DaemonEndpoints.KubeletEndpoint.Port = n.port.Load()
 		node.Status.NodeInfo = corev1.NodeSystemInfo{
 			OperatingSystem: runtime.GOOS, Architecture: runtime.GOARCH, ContainerRuntimeVersion: "process://1", KubeletVersion: n.agent.version,
 		}

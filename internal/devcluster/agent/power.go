@@ -38,8 +38,9 @@ const (
 	observedAnnotation = "windlass.dev/node-state-observed"
 )
 
-// statePatience is how long a change may take, beside the grace periods of pods.
-const statePatience = 2 * time.Minute
+// statePatience is how long a change is awaited. Stopping a node takes as long as the
+// longest grace period of its pods.
+const statePatience = 5 * time.Minute
 
 // SetState stops, kills, partitions or starts a node, and returns when that is done.
 func SetState(ctx context.Context, client kubernetes.Interface, name string, want State) error {
@@ -140,7 +141,7 @@ func (n *node) become(ctx context.Context, want State) error {
 }
 
 // switchOn starts the node's kubelet, which takes up the pods that are bound to it.
-func (n *node) switchOn(ctx context.Context) error {
+func (n *node) switchOn(ctx context.Context) error { //nolint:contextcheck // The node lives as long as the agent, not as the call.
 	life, off := context.WithCancel(n.agent.life)
 	n.agent.mu.Lock()
 	n.life, n.off = life, off
@@ -158,7 +159,7 @@ func (n *node) switchOn(ctx context.Context) error {
 func (n *node) connect(ctx context.Context) error {
 	n.gate.closed.Store(false)
 	serving, hangUp := context.WithCancel(n.life)
-	if err := n.serve(serving); err != nil {
+	if err := n.serve(serving); err != nil { //nolint:contextcheck // It serves until the node is cut off or off.
 		hangUp()
 		return err
 	}
@@ -172,7 +173,7 @@ func (n *node) connect(ctx context.Context) error {
 	n.state = Running
 	n.agent.mu.Unlock()
 	n.announce(eventNodeReady, fmt.Sprintf("Node %s status is now: NodeReady", n.Name))
-	n.agent.catchUp(n)
+	n.agent.catchUp(n) //nolint:contextcheck // Pods live as long as the node.
 	return nil
 }
 

@@ -142,7 +142,7 @@ func (c *container) grpc(ctx context.Context, action *corev1.GRPCAction) error {
 	if err != nil {
 		return err
 	}
-	defer connection.Close()
+	defer func() { _ = connection.Close() }()
 	request := &healthpb.HealthCheckRequest{}
 	if action.Service != nil {
 		request.Service = *action.Service

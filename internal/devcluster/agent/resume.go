@@ -24,11 +24,14 @@ func (c *container) resume(was corev1.ContainerStatus) {
 		}
 	}
 	if ended == nil {
+		if c.lastLog != "" {
+			c.status.RestartCount++ // It was held back between two runs.
+		}
 		return
 	}
 	c.status.ContainerID, c.status.ImageID = was.ContainerID, was.ImageID
 	// Init containers run again with the pod, unless they are what it fails by.
-	if done := c.over(ended.ExitCode) && !(c.once && ended.ExitCode == 0); done || c.pod.object().DeletionTimestamp != nil {
+	if done := c.over(ended.ExitCode) && (!c.once || ended.ExitCode != 0); done || c.pod.object().DeletionTimestamp != nil {
 		c.ended, c.failed = true, ended.ExitCode != 0
 		c.status.State = corev1.ContainerState{Terminated: ended}
 		return

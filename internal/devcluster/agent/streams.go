@@ -191,8 +191,8 @@ func (p *pod) PortForward(ctx context.Context, _, _ string, port int32, stream i
 	if err != nil {
 		return err
 	}
-	defer connection.Close()
-	stop := context.AfterFunc(ctx, func() { connection.Close() })
+	defer func() { _ = connection.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = connection.Close() })
 	defer stop()
 	go func() {
 		_, _ = io.Copy(connection, stream)

@@ -13,17 +13,21 @@ func TestFor(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	for title, one := range map[string]struct {
-		ctx  context.Context
+		over bool
 		d    time.Duration
 		want bool
 	}{
-		"to its end":                     {t.Context(), time.Millisecond, true},
-		"cut short":                      {ended, time.Hour, false},
-		"no pause at all is never short": {ended, 0, true},
+		"to its end":                     {false, time.Millisecond, true},
+		"cut short":                      {true, time.Hour, false},
+		"no pause at all is never short": {true, 0, true},
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			if got := pause.For(one.ctx, one.d); got != one.want {
+			ctx := t.Context()
+			if one.over {
+				ctx = ended
+			}
+			if got := pause.For(ctx, one.d); got != one.want {
 				t.Errorf("it reports %v", got)
 			}
 		})

@@ -60,7 +60,7 @@ func (f *front) direct(to route) {
 // connect joins a client to an endpoint. It is not tried again: nobody knows what a
 // client has to say.
 func (f *front) connect(ctx context.Context, client net.Conn) {
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	dialing, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()
 	endpoint, err := (&net.Dialer{}).DialContext(dialing, "tcp", f.pick(client.RemoteAddr(), time.Now()).String())
@@ -68,10 +68,10 @@ func (f *front) connect(ctx context.Context, client net.Conn) {
 		reset(client)
 		return
 	}
-	defer endpoint.Close()
+	defer func() { _ = endpoint.Close() }()
 	stop := context.AfterFunc(ctx, func() {
-		client.Close()
-		endpoint.Close()
+		_ = client.Close()
+		_ = endpoint.Close()
 	})
 	defer stop()
 	var both sync.WaitGroup

@@ -51,7 +51,7 @@ func affinity(s *corev1.Service) time.Duration {
 	if s.Spec.SessionAffinity != corev1.ServiceAffinityClientIP {
 		return 0
 	}
-	seconds := int32(corev1.DefaultClientIPServiceAffinitySeconds)
+	seconds := corev1.DefaultClientIPServiceAffinitySeconds
 	if c := s.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
 		seconds = *c.ClientIP.TimeoutSeconds
 	}
@@ -71,22 +71,11 @@ func endpoints(all []*discoveryv1.EndpointSlice, port corev1.ServicePort, octet 
 			continue
 		}
 		for _, e := range s.Endpoints {
-			for _, text := range e.Addresses {
-				address, err := netip.ParseAddr(text)
-				if err != nil {
-					continue
-				}
-				local, ok := Local(address, octet)
-				if !ok || local.As4()[2] < firstOfPods {
-					continue
-				}
-				at := netip.AddrPortFrom(local, uint16(*s.Ports[i].Port)) //nolint:gosec // A port has 16 bits.
-				switch c := e.Conditions; {
-				case c.Ready == nil || *c.Ready:
-					ready[at] = true
-				case value(c.Serving) && value(c.Terminating):
-					ending[at] = true
-				}
+			switch at, c := addresses(e, *s.Ports[i].Port, octet), e.Conditions; {
+			case c.Ready == nil || *c.Ready:
+				maps.Copy(ready, at)
+			case value(c.Serving) && value(c.Terminating):
+				maps.Copy(ending, at)
 			}
 		}
 	}
@@ -96,6 +85,21 @@ func endpoints(all []*discoveryv1.EndpointSlice, port corev1.ServicePort, octet 
 	return slices.SortedFunc(maps.Keys(ready), func(a, b netip.AddrPort) int {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Port(), b.Port()))
 	})
+}
+
+// addresses are where an endpoint is reached, if it is on a process node.
+func addresses(e discoveryv1.Endpoint, port int32, octet int) map[netip.AddrPort]bool {
+	all := map[netip.AddrPort]bool{}
+	for _, text := range e.Addresses {
+		address, err := netip.ParseAddr(text)
+		if err != nil {
+			continue
+		}
+		if local, ok := Local(address, octet); ok && local.As4()[2] >= firstOfPods {
+			all[netip.AddrPortFrom(local, uint16(port))] = true //nolint:gosec // A port has 16 bits.
+		}
+	}
+	return all
 }
 
 // firstOfPods is the third octet of the first pod on a process node.
