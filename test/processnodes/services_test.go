@@ -150,7 +150,7 @@ func TestServicesHalfClose(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		defer connection.Close()
+		defer func() { _ = connection.Close() }()
 		fmt.Fprint(connection, "GET / HTTP/1.0\r\n\r\n")
 		if err := connection.(*net.TCPConn).CloseWrite(); err != nil {
 			return false

@@ -22,8 +22,8 @@ func (a *Agent) watch(ctx context.Context) error {
 	a.store, a.services = pods.GetStore(), core.Services().Lister()
 	var synced []cache.InformerSynced
 	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandlerFuncs{
-		pods: { //nolint:contextcheck // Pods live as long as their node.
-			AddFunc: a.see, UpdateFunc: func(_, o any) { a.see(o) }, DeleteFunc: a.forget,
+		pods: {
+			AddFunc: a.see, UpdateFunc: func(_, o any) { a.see(o) }, DeleteFunc: a.forget, //nolint:contextcheck // Pods live as long as their node.
 		},
 		core.Nodes().Informer():             {AddFunc: a.direct, UpdateFunc: func(_, o any) { a.direct(o) }},
 		core.ConfigMaps().Informer():        {AddFunc: a.republish, UpdateFunc: func(_, o any) { a.republish(o) }},
