@@ -148,6 +148,9 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.startAgent(ctx); err != nil {
 		return err
 	}
+	if err := c.startGateway(ctx); err != nil {
+		return err
+	}
 	if err := c.awaitReady(ctx); err != nil {
 		return err
 	}
@@ -234,7 +237,7 @@ func (c *Cluster) Kubeconfig() string { return filepath.Join(c.options.Dir, "kub
 // Gateway is the address that routes requests to pods on process nodes; empty without
 // such nodes.
 func (c *Cluster) Gateway() string {
-	if c.gateway == nil {
+	if c.options.ProcessNodes == 0 {
 		return ""
 	}
 	return c.gateway.Address()

@@ -10,15 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"windlass.dev/internal/devcluster/agent"
-	"windlass.dev/internal/devcluster/gateway"
 	"windlass.dev/internal/devcluster/service"
 )
 
@@ -67,18 +64,8 @@ func (c *Cluster) startAgent(ctx context.Context) error {
 		return err
 	}
 	o := agent.Options{ServiceAt: c.proxy.At, Hosts: c.proxy.Hosts, Config: config, Nodes: nodes, Serving: serving, Octet: c.simulator.number, Images: images, Dir: filepath.Join(c.options.Dir, "agent"), Log: log, BackOff: c.options.BackOff}
-	if c.agent, err = agent.Start(ctx, o); err != nil {
-		return err
-	}
-	objects, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return err
-	}
-	c.gateway, err = gateway.Start(ctx, gateway.Options{Client: client, Dynamic: objects, Listen: "127.0.0.1:0", Delay: propagation})
-	if err != nil {
-		return fmt.Errorf("gateway: %w", err)
-	}
-	return os.WriteFile(filepath.Join(c.options.Dir, gatewayFile), []byte(c.gateway.Address()+"\n"), 0o600)
+	c.agent, err = agent.Start(ctx, o)
+	return err
 }
 
 // removeOthers removes the process nodes that an earlier start had and this one has not,
@@ -142,13 +129,6 @@ func (c *Cluster) kubeletServing() (*tls.Config, error) {
 		},
 	}, nil
 }
-
-// propagation is how long it takes until a gateway has heard of a change: real ones
-// take from tens of milliseconds to a few seconds.
-const propagation = time.Second
-
-// gatewayFile has the gateway's address, for people and scripts.
-const gatewayFile = "gateway"
 
 // images are those of the folder, then those that ship with it.
 func (c *Cluster) images() (agent.Images, error) {

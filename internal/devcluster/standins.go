@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +21,8 @@ import (
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"windlass.dev/internal/devcluster/gateway"
 )
 
 //go:embed standins.yaml
@@ -44,7 +45,6 @@ var operators = map[schema.GroupVersionResource]standIn{
 	{Group: "mysql.presslabs.org", Version: "v1alpha1", Resource: "mysqlclusters"}:    mysqlCluster,
 	{Group: "miniocontroller.min.io", Version: "v1beta1", Resource: "minioinstances"}: minioInstance,
 	{Group: "postgresql.cnpg.io", Version: "v1", Resource: "clusters"}:                postgresCluster,
-	{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"}:       httpRoute,
 }
 
 // startStandIns makes the definitions and lets the stand-ins react.
@@ -53,8 +53,10 @@ func (s *simulator) startStandIns(ctx context.Context, config *rest.Config, clie
 	if err != nil {
 		return err
 	}
-	if err := makeDefinitions(ctx, dyn); err != nil {
-		return err
+	for _, list := range [][]byte{standInDefinitions, gateway.Definitions} {
+		if err := makeDefinitions(ctx, dyn, list); err != nil {
+			return err
+		}
 	}
 	all := &standIns{client: client, dynamic: dyn}
 	for resource, operator := range operators {
@@ -92,8 +94,8 @@ func (s *standIns) reaction(ctx context.Context, resource schema.GroupVersionRes
 	}
 }
 
-func makeDefinitions(ctx context.Context, client dynamic.Interface) error {
-	decoder := yamlutil.NewYAMLOrJSONDecoder(bytes.NewReader(standInDefinitions), 4096)
+func makeDefinitions(ctx context.Context, client dynamic.Interface, list []byte) error {
+	decoder := yamlutil.NewYAMLOrJSONDecoder(bytes.NewReader(list), 4096)
 	for {
 		var definition unstructured.Unstructured
 		err := decoder.Decode(&definition.Object)
@@ -101,7 +103,7 @@ func makeDefinitions(ctx context.Context, client dynamic.Interface) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("definitions of the stand-ins: %w", err)
+			return fmt.Errorf("read definitions: %w", err)
 		}
 		// One that is there stays: it may be the real one.
 		_, err = client.Resource(definitions).Create(ctx, &definition, metav1.CreateOptions{})
@@ -187,32 +189,6 @@ func mysqlCluster(ctx context.Context, s *standIns, o *unstructured.Unstructured
 		return nil, err
 	}
 	return map[string]any{"readyNodes": count(o, "replicas", 1), "conditions": ready("ClusterReady", "Simulated.")}, nil
-}
-
-// noGateway starts the names of Gateways that do not take routes.
-const noGateway = "does-not-exist"
-
-// httpRoute stands in for a gateway that takes every route, and routes nothing.
-func httpRoute(_ context.Context, _ *standIns, o *unstructured.Unstructured) (map[string]any, error) {
-	refs, _, _ := unstructured.NestedSlice(o.Object, "spec", "parentRefs")
-	parents := []any{}
-	for _, ref := range refs {
-		parent, ok := ref.(map[string]any)
-		if name, _ := parent["name"].(string); !ok || strings.HasPrefix(name, noGateway) {
-			continue
-		}
-		condition := func(kind, reason string) map[string]any {
-			return map[string]any{
-				"type": kind, "status": "True", "reason": reason, "message": "Simulated.", "observedGeneration": o.GetGeneration(),
-				"lastTransitionTime": o.GetCreationTimestamp().UTC().Format(time.RFC3339),
-			}
-		}
-		parents = append(parents, map[string]any{
-			"parentRef": parent, "controllerName": "windlass.dev/simulated",
-			"conditions": []any{condition("Accepted", "Accepted"), condition("ResolvedRefs", "ResolvedRefs")},
-		})
-	}
-	return map[string]any{"parents": parents}, nil
 }
 
 // minioInstance stands in for MinIO's operator.

@@ -114,7 +114,7 @@ var modes = []func(*v1beta1.Mattermost){
 	},
 	func(mm *v1beta1.Mattermost) {
 		mm.Spec.Ingress = nil
-		mm.Spec.HTTPRoute = &v1beta1.HTTPRoute{Enabled: true, Host: "route.example.com", GatewayRef: &v1beta1.GatewayReference{Name: "public"}}
+		mm.Spec.HTTPRoute = &v1beta1.HTTPRoute{Enabled: true, Host: "route.example.com", GatewayRef: &v1beta1.GatewayReference{Namespace: "default", Name: "public"}}
 	},
 	func(mm *v1beta1.Mattermost) { mm.Spec.JobServer = &v1beta1.JobServer{DedicatedJobServer: true} },
 	func(mm *v1beta1.Mattermost) { mm.Spec.Replicas = new(int32(0)) },

@@ -143,7 +143,7 @@ func onCluster(ctx context.Context, o options, do func(*devcluster.Cluster, *fle
 	if err := install.Apply(ctx, f.client, objects, nil); err != nil {
 		return err
 	}
-	if err := f.prepare(ctx); err != nil {
+	if err := errors.Join(f.prepare(ctx), devcluster.MakeGateway(ctx, cluster.Config(), "default", "public")); err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
 	return do(cluster, f)

@@ -27,6 +27,7 @@ import (
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/config"
+	"windlass.dev/internal/devcluster"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
@@ -47,8 +48,13 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			return err
 		}
-		return install.Apply(ctx, c, objects, nil)
+		return errors.Join(install.Apply(ctx, c, objects, nil), devcluster.MakeGateway(ctx, config, "default", "public"))
 	})
+}
+
+// public is a Gateway that takes all routes.
+func public() *v1beta1.GatewayReference {
+	return &v1beta1.GatewayReference{Namespace: "default", Name: "public"}
 }
 
 func newClient(config *rest.Config) (client.Client, error) {

@@ -118,7 +118,7 @@ func TestHTTPRoute(t *testing.T) {
 		t.Errorf("the message does not say where to look: %s", c.Message)
 	}
 	gone(t, c, name, &networkingv1.Ingress{})
-	edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.HTTPRoute.GatewayRef.Name = "public" })
+	edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.HTTPRoute.GatewayRef = public() })
 	if mm := stable(t, c, name); mm.Status.Endpoint != "route.example.com" {
 		t.Errorf("endpoint %q, want the route's host", mm.Status.Endpoint)
 	}

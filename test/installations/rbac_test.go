@@ -117,7 +117,7 @@ func changes() []func(*v1beta1.Mattermost) {
 			mm.Annotations = nil
 			mm.Spec.Database.OperatorManaged = &v1beta1.OperatorManagedDatabase{Type: "postgres"}
 			mm.Spec.UseServiceLoadBalancer = false
-			mm.Spec.HTTPRoute = &v1beta1.HTTPRoute{Enabled: true, Host: "route.example.com", GatewayRef: &v1beta1.GatewayReference{Name: "public"}}
+			mm.Spec.HTTPRoute = &v1beta1.HTTPRoute{Enabled: true, Host: "route.example.com", GatewayRef: public()}
 		},
 		func(mm *v1beta1.Mattermost) {
 			mm.Annotations = map[string]string{v1beta1.DataPolicyAnnotation: "Delete"}

@@ -273,7 +273,7 @@ func TestReleaseOfTheRefused(t *testing.T) {
 	stable(t, c, name)
 	edit(t, c, name, func(mm *v1beta1.Mattermost) {
 		mm.Annotations = map[string]string{v1beta1.ReleasedAnnotation: "true"}
-		mm.Spec.HTTPRoute = &v1beta1.HTTPRoute{Enabled: true, Host: "route.example.com", GatewayRef: &v1beta1.GatewayReference{Name: "public"}}
+		mm.Spec.HTTPRoute = &v1beta1.HTTPRoute{Enabled: true, Host: "route.example.com", GatewayRef: public()}
 	})
 	says(t, c, name, v1beta1.ConditionReleased, v1beta1.ReasonNotReleasable)
 	stable(t, c, name)

@@ -60,6 +60,9 @@ func TestOldestKubernetes(t *testing.T) {
 	// First without its Deployment: at the first ReplicaSet that it sees, the API server
 	// takes down which kinds there are, and looks again 30 s later.
 	apply(t, c, install.Options{WithoutDeployment: true})
+	if err := devcluster.MakeGateway(t.Context(), cluster.Config(), "default", "public"); err != nil {
+		t.Fatal(err)
+	}
 	run(t, cluster)
 	for name, change := range map[string]func(*v1beta1.Mattermost){
 		"standard": func(*v1beta1.Mattermost) {},
