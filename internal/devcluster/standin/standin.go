@@ -31,10 +31,11 @@ import (
 //     migrate", "db ping" and "jobserver";
 //   - web: the same on port 8080;
 //   - grpc: the health protocol of gRPC on port 8080;
+//   - echo: says in JSON what it was asked, as the Gateway API's conformance suite wants it;
 //   - worker: runs until it is told to end;
 //   - succeed, fail: end at once;
 //   - with-hosts: becomes another program, for which a file is /etc/hosts.
-var Kinds = []string{"mattermost", "web", "grpc", "worker", "succeed", "fail", "with-hosts"}
+var Kinds = []string{"mattermost", "web", "grpc", "echo", "worker", "succeed", "fail", "with-hosts"}
 
 // Main runs a program with its arguments.
 func Main(ctx context.Context, kind string, arguments []string, out io.Writer, env func(string) string) int {
@@ -58,18 +59,18 @@ func Main(ctx context.Context, kind string, arguments []string, out io.Writer, e
 		pause.For(context.WithoutCancel(ctx), s.duration("STANDIN_SHUTDOWN"))
 		return 0
 	}
-	if kind == "grpc" {
-		if err := s.serveGRPC(ctx, out); err != nil {
-			fmt.Fprintln(out, err)
-			return 1
-		}
-		return 0
+	var err error
+	switch kind {
+	case "echo":
+		err = s.echo(ctx, out)
+	case "grpc":
+		err = s.serveGRPC(ctx, out)
+	case "mattermost":
+		err = s.serve(ctx, "8065", out)
+	default:
+		err = s.serve(ctx, "8080", out)
 	}
-	port := "8080"
-	if kind == "mattermost" {
-		port = "8065"
-	}
-	if err := s.serve(ctx, port, out); err != nil {
+	if err != nil {
 		fmt.Fprintln(out, err)
 		return 1
 	}
