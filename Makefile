@@ -74,6 +74,10 @@ test: need-cc controlplane $(NGINX) ## Run all tests, with the race detector
 	@# What is measured under load needs the machine for itself, and no race detector.
 	go test -timeout 10m ./test/traffic
 
+.PHONY: conformance
+conformance: need-go controlplane ## Test the gateway with the Gateway API's conformance suite, and keep its report
+	cd test/conformance && go test -count=1 -timeout 40m . -report-output $(CURDIR)/docs/reference/gateway-conformance.yaml -implementation-version "$(VERSION)"
+
 .PHONY: lint
 lint: $(LINT) ## Check the code with golangci-lint
 	$(LINT) run ./...
