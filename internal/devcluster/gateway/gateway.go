@@ -34,8 +34,13 @@ type Options struct {
 	Delay time.Duration
 }
 
-// gather is how long changes are gathered before a plan is made of them.
-const gather = 20 * time.Millisecond
+// gather is how long changes are gathered at least before a plan is made of them. If plans
+// take long, as with thousands of Services, it is as many times as long as the last one
+// took as share says, so that they never take more than that share of a processor.
+const (
+	gather = 20 * time.Millisecond
+	share  = 10
+)
 
 // again is how long it takes until something that went wrong is tried again.
 const again = 2 * time.Second
@@ -140,23 +145,27 @@ func (g *Gateway) plan(w world) *plan {
 
 // follow makes a plan of each change at once.
 func (g *Gateway) follow(ctx context.Context) {
+	var took time.Duration
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-g.dirty:
 		}
-		if !wait(ctx, gather) {
+		if !wait(ctx, max(gather, share*took)) {
 			return
 		}
 		w, err := g.read()
 		if err != nil {
 			continue // The caches are ours, and do not fail once they are filled.
 		}
+		start := time.Now()
+		next := due{g.plan(w), start.Add(g.options.Delay)}
+		took = time.Since(start)
 		select {
 		case <-ctx.Done():
 			return
-		case g.ready <- due{g.plan(w), time.Now().Add(g.options.Delay)}:
+		case g.ready <- next:
 		}
 	}
 }
