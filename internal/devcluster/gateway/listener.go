@@ -25,6 +25,8 @@ type listenerState struct {
 	spec         gatewayv1.Listener
 	kinds        []gatewayv1.RouteGroupKind
 	certificates []tls.Certificate
+	// clients is what clients have to show; nil for nothing.
+	clients *clients
 	// accepted: its protocol is known. single: no other listener is in its way. resolved:
 	// its references lead somewhere.
 	accepted, single, resolved verdict
@@ -76,6 +78,7 @@ func (x *index) listener(g *gatewayv1.Gateway, spec gatewayv1.Listener) *listene
 		for _, ref := range spec.TLS.CertificateRefs {
 			x.certificate(l, g.Namespace, ref)
 		}
+		x.validate(l, g)
 	}
 	return l
 }
@@ -220,7 +223,7 @@ func (g *gatewayState) serve(ports map[netip.AddrPort]*port) {
 		if !l.servable() {
 			continue
 		}
-		one := &served{table: compile(l.rules), certificates: l.certificates}
+		one := &served{table: compile(l.rules), certificates: l.certificates, clients: l.clients}
 		for _, a := range g.addresses.list {
 			at := netip.AddrPortFrom(a, uint16(l.spec.Port)) //nolint:gosec // The API server has checked it.
 			if ports[at] == nil {

@@ -41,6 +41,7 @@ type port struct {
 type served struct {
 	table        *table
 	certificates []tls.Certificate
+	clients      *clients
 }
 
 // routeState is what each parent of a route makes of it.

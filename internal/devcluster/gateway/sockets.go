@@ -42,7 +42,7 @@ type opening struct {
 func (s *sockets) serve(ctx context.Context, ports map[netip.AddrPort]*port) map[netip.AddrPort]opening {
 	for at, one := range s.open {
 		if wanted := ports[at]; wanted == nil || wanted.secure != one.secure {
-			s.close(one)
+			s.close(ctx, one)
 			delete(s.open, at)
 		}
 	}
@@ -68,10 +68,10 @@ const grace = 10 * time.Second
 
 // close stops listening at once, so that the port can be taken again, and lets end what is
 // under way.
-func (s *sockets) close(one *socket) {
+func (s *sockets) close(ctx context.Context, one *socket) {
 	_ = one.listener.Close() // The listener is ours alone.
 	s.closing.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), grace)
+		ctx, cancel := context.WithTimeout(ctx, grace)
 		defer cancel()
 		if one.server.Shutdown(ctx) != nil {
 			_ = one.server.Close()
@@ -148,7 +148,9 @@ func (s *socket) config(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if !ok {
 		return nil, fmt.Errorf("no listener is for %q", hello.ServerName)
 	}
-	return &tls.Config{Certificates: l.certificates, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}, nil
+	made := &tls.Config{Certificates: l.certificates, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}
+	l.clients.apply(made)
+	return made, nil
 }
 
 func (s *socket) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -75,6 +75,11 @@ func (g *gatewayState) status(opened map[netip.AddrPort]opening, now metav1.Time
 	}
 	set(s, &status.Conditions, gatewayv1.GatewayConditionAccepted, g.accepted())
 	set(s, &status.Conditions, gatewayv1.GatewayConditionProgrammed, g.serving(programmed))
+	if insecure(g.gateway) {
+		set(s, &status.Conditions, gatewayv1.GatewayConditionInsecureFrontendValidationMode, yes(gatewayv1.GatewayReasonConfigurationChanged, "Clients are asked for certificates that are not checked."))
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, string(gatewayv1.GatewayConditionInsecureFrontendValidationMode))
+	}
 	return status
 }
 

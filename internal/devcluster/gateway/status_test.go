@@ -64,12 +64,16 @@ func TestGatewayStatus(t *testing.T) {
 		"one name twice": {`listeners: [{name: l, port: 80, protocol: HTTP, hostname: a.com}, {name: other, port: 80, protocol: HTTP, hostname: A.com}]`, changed(func(w *want) {
 			w.accepted, w.programmed, w.listenerAccepted, w.conflicted, w.listenerProgrammed = "False ListenersNotValid", "False Invalid", "False HostnameConflict", "True HostnameConflict", "False Invalid"
 		})},
-		"no Secret":         {`listeners: [{name: l, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: missing}]}}]`, unresolved("InvalidCertificateRef")},
-		"no certificate":    {`listeners: [{name: l, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: bad}]}}]`, unresolved("InvalidCertificateRef")},
-		"not granted":       {`listeners: [{name: l, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: good, namespace: other}]}}]`, unresolved("RefNotPermitted")},
-		"granted":           {`listeners: [{name: l, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: good, namespace: granting}]}}]`, good},
-		"other kinds only":  {`listeners: [{name: l, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: TCPRoute}]}}]`, unresolved("InvalidRouteKinds")},
-		"other kinds too":   {`listeners: [{name: l, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: TCPRoute}, {kind: HTTPRoute}]}}]`, changed(func(w *want) { w.resolved = "False InvalidRouteKinds" })},
+		"no Secret":        {`listeners: [{name: l, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: missing}]}}]`, unresolved("InvalidCertificateRef")},
+		"no certificate":   {`listeners: [{name: l, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: bad}]}}]`, unresolved("InvalidCertificateRef")},
+		"not granted":      {`listeners: [{name: l, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: good, namespace: other}]}}]`, unresolved("RefNotPermitted")},
+		"granted":          {`listeners: [{name: l, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: good, namespace: granting}]}}]`, good},
+		"other kinds only": {`listeners: [{name: l, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: TCPRoute}]}}]`, unresolved("InvalidRouteKinds")},
+		"other kinds too":  {`listeners: [{name: l, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: TCPRoute}, {kind: HTTPRoute}]}}]`, changed(func(w *want) { w.resolved = "False InvalidRouteKinds" })},
+		"an authority":     {`{tls: {frontend: {default: {validation: {caCertificateRefs: [{group: "", kind: ConfigMap, name: authority}]}}}}, listeners: [{name: l, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: good}]}}]}`, good},
+		"no authority": {`{tls: {frontend: {default: {validation: {caCertificateRefs: [{group: "", kind: ConfigMap, name: missing}]}}}}, listeners: [{name: l, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: good}]}}]}`, changed(func(w *want) {
+			w.accepted, w.programmed, w.listenerAccepted, w.resolved, w.listenerProgrammed = "False ListenersNotValid", "False Invalid", "False NoValidCACertificate", "False InvalidCACertificateRef", "False Invalid"
+		})},
 		"its own address":   {`{addresses: [{type: IPAddress, value: 127.100.101.7}], listeners: [{name: l, port: 80, protocol: HTTP}]}`, good},
 		"another's address": {`{addresses: [{value: 127.100.102.7}], listeners: [{name: l, port: 80, protocol: HTTP}]}`, changed(func(w *want) { w.programmed, w.listenerProgrammed = "False AddressNotUsable", "False Pending" })},
 		"a name for address": {`{addresses: [{type: Hostname, value: a.com}], listeners: [{name: l, port: 80, protocol: HTTP}]}`, changed(func(w *want) {
@@ -83,6 +87,7 @@ func TestGatewayStatus(t *testing.T) {
 			t.Parallel()
 			w := given(t)
 			w.secrets = []*corev1.Secret{certificate(t, "ns", "good"), certificate(t, "other", "good"), certificate(t, "granting", "good"), {ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "bad"}}}
+			w.configMaps = []*corev1.ConfigMap{{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "authority"}, Data: map[string]string{"ca.crt": string(w.secrets[0].Data["tls.crt"])}}}
 			w.grants = []*gatewayv1.ReferenceGrant{read(t, &gatewayv1.ReferenceGrant{}, `{metadata: {namespace: granting, name: x}, spec: {from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: ns}], to: [{group: "", kind: Secret}]}}`)}
 			g := gatewayOf(t, "metadata: {namespace: ns, name: tested, generation: 3}")
 			if err := unmarshal(c.spec, &g.Spec); err != nil {

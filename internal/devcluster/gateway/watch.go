@@ -25,13 +25,18 @@ func (g *Gateway) watch(starting, running context.Context) error {
 	certificates := informers.NewSharedInformerFactoryWithOptions(g.options.Client, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector("type", string(corev1.SecretTypeTLS)).String()
 	}))
+	authorities := informers.NewSharedInformerFactoryWithOptions(g.options.Client, 0, informers.WithTransform(onlyAuthorities), informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		// Every namespace has this one.
+		o.FieldSelector = fields.OneTermNotEqualSelector("metadata.name", "kube-root-ca.crt").String()
+	}))
 	resources := gatewayinformers.NewSharedInformerFactory(g.options.Resources, 0).Gateway().V1()
 	services, slices, namespaces := cluster.Core().V1().Services(), cluster.Discovery().V1().EndpointSlices(), cluster.Core().V1().Namespaces()
+	configMaps := authorities.Core().V1().ConfigMaps()
 	ingresses, secrets := cluster.Networking().V1().Ingresses(), certificates.Core().V1().Secrets()
 	classes, gateways, routes, grants := resources.GatewayClasses(), resources.Gateways(), resources.HTTPRoutes(), resources.ReferenceGrants()
 	var synced []cache.InformerSynced
 	for _, informer := range []cache.SharedIndexInformer{
-		services.Informer(), slices.Informer(), namespaces.Informer(), ingresses.Informer(), secrets.Informer(),
+		services.Informer(), slices.Informer(), namespaces.Informer(), ingresses.Informer(), secrets.Informer(), configMaps.Informer(),
 		classes.Informer(), gateways.Informer(), routes.Informer(), grants.Informer(),
 	} {
 		registered, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -45,7 +50,7 @@ func (g *Gateway) watch(starting, running context.Context) error {
 	}
 	g.read = func() (w world, err error) {
 		all := labels.Everything()
-		var problems [9]error
+		var problems [10]error
 		w.services, problems[0] = services.Lister().List(all)
 		w.slices, problems[1] = slices.Lister().List(all)
 		w.namespaces, problems[2] = namespaces.Lister().List(all)
@@ -55,12 +60,27 @@ func (g *Gateway) watch(starting, running context.Context) error {
 		w.gateways, problems[6] = gateways.Lister().List(all)
 		w.routes, problems[7] = routes.Lister().List(all)
 		w.grants, problems[8] = grants.Lister().List(all)
+		w.configMaps, problems[9] = configMaps.Lister().List(all)
 		return w, errors.Join(problems[:]...)
 	}
 	if !cache.WaitForCacheSync(starting.Done(), synced...) {
 		return fmt.Errorf("wait for the cluster's routes: %w", starting.Err())
 	}
 	return nil
+}
+
+// onlyAuthorities keeps of a ConfigMap what authorities sign with: others may have a
+// megabyte of something else.
+func onlyAuthorities(object any) (any, error) {
+	c, ok := object.(*corev1.ConfigMap)
+	if !ok {
+		return object, nil
+	}
+	kept := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: c.Namespace, Name: c.Name, UID: c.UID, ResourceVersion: c.ResourceVersion}}
+	if authorities, ok := c.Data[authorityKey]; ok {
+		kept.Data = map[string]string{authorityKey: authorities}
+	}
+	return kept, nil
 }
 
 // awaitDefinitions waits until the API server serves the Gateway API: a new definition takes

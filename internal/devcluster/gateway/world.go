@@ -20,11 +20,13 @@ type world struct {
 	ingresses  []*networkingv1.Ingress
 	namespaces []*corev1.Namespace
 	// secrets are those of the type kubernetes.io/tls.
-	secrets  []*corev1.Secret
-	classes  []*gatewayv1.GatewayClass
-	gateways []*gatewayv1.Gateway
-	routes   []*gatewayv1.HTTPRoute
-	grants   []*gatewayv1.ReferenceGrant
+	secrets []*corev1.Secret
+	// configMaps have nothing but what authorities sign with.
+	configMaps []*corev1.ConfigMap
+	classes    []*gatewayv1.GatewayClass
+	gateways   []*gatewayv1.Gateway
+	routes     []*gatewayv1.HTTPRoute
+	grants     []*gatewayv1.ReferenceGrant
 }
 
 // index finds things of a world.
@@ -33,6 +35,7 @@ type index struct {
 	slices     map[types.NamespacedName][]*discoveryv1.EndpointSlice
 	namespaces map[string]*corev1.Namespace
 	secrets    map[types.NamespacedName]*corev1.Secret
+	configMaps map[types.NamespacedName]*corev1.ConfigMap
 	grants     map[string][]*gatewayv1.ReferenceGrant
 	// made are the endpoints that were asked for, by Service and port.
 	made map[portName]*endpoints
@@ -47,7 +50,7 @@ func (w world) index() *index {
 	x := &index{
 		services: map[types.NamespacedName]*corev1.Service{}, slices: map[types.NamespacedName][]*discoveryv1.EndpointSlice{},
 		namespaces: map[string]*corev1.Namespace{}, secrets: map[types.NamespacedName]*corev1.Secret{},
-		grants: map[string][]*gatewayv1.ReferenceGrant{}, made: map[portName]*endpoints{},
+		configMaps: map[types.NamespacedName]*corev1.ConfigMap{}, grants: map[string][]*gatewayv1.ReferenceGrant{}, made: map[portName]*endpoints{},
 	}
 	for _, s := range w.services {
 		x.services[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = s
@@ -61,6 +64,9 @@ func (w world) index() *index {
 	}
 	for _, s := range w.secrets {
 		x.secrets[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = s
+	}
+	for _, c := range w.configMaps {
+		x.configMaps[types.NamespacedName{Namespace: c.Namespace, Name: c.Name}] = c
 	}
 	for _, g := range w.grants {
 		x.grants[g.Namespace] = append(x.grants[g.Namespace], g)

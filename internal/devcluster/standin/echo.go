@@ -71,7 +71,7 @@ func (s settings) echo(ctx context.Context, out io.Writer) error {
 		return nil
 	}
 	plain := func(server *http.Server, l net.Listener) error { return server.Serve(l) }
-	problem := errors.Join(start("3000", s.echoRoutes(out), plain), start("3001", onlyHTTP2(http.HandlerFunc(s.echoHandler(out))), plain))
+	problem := errors.Join(start("3000", s.echoRoutes(out), plain), start("3001", onlyHTTP2(s.echoHandler(out)), plain))
 	if s.env("TLS_SERVER_CERT") != "" && s.env("TLS_SERVER_PRIVKEY") != "" {
 		problem = errors.Join(problem, start("8443", s.echoRoutes(out), s.serveTLS))
 	}
