@@ -3,13 +3,18 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
+	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -124,5 +129,32 @@ func TestPortTaken(t *testing.T) {
 	}
 	if o := s.serve(t.Context(), ports)[where]; o.err != nil {
 		t.Error(o.err)
+	}
+}
+
+// TestLowPort: who may not listen on a low port gets another one, and is told.
+func TestLowPort(t *testing.T) {
+	t.Parallel()
+	if l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.2:81"); !errors.Is(err, syscall.EACCES) {
+		if err == nil {
+			_ = l.Close()
+		}
+		t.Skipf("this user may listen on low ports: %v", err)
+	}
+	low := netip.MustParseAddrPort("127.0.0.2:81")
+	s := &sockets{proxy: newProxy(), open: map[netip.AddrPort]*socket{}}
+	t.Cleanup(s.stop)
+	w := given(t)
+	w.gateways[0].Spec.Addresses, w.gateways[0].Spec.Listeners[0].Port = nil, 81
+	p := w.plan(101, nil)
+	o := s.serve(t.Context(), at(p, low))[low]
+	if o.err != nil || o.port == 81 {
+		t.Fatalf("%+v", o)
+	}
+	opened := map[netip.AddrPort]opening{netip.AddrPortFrom(p.gateways[0].addresses.list[0], 81): o}
+	for _, c := range p.gateways[0].status(opened, metav1.Now()).Listeners[0].Conditions {
+		if c.Type == "Programmed" && (c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, fmt.Sprintf(":%d,", o.port))) {
+			t.Errorf("%+v", c)
+		}
 	}
 }
