@@ -94,7 +94,7 @@ func decodeList(b *branch, d Dialect, v reflect.Value, path string) error {
 	var numbers []int
 	for name := range b.children {
 		n, err := strconv.Atoi(name)
-		if err != nil {
+		if err != nil || strconv.Itoa(n) != name {
 			return fmt.Errorf("the parameter %s.%s is no element of a list", path, name)
 		}
 		numbers = append(numbers, n)

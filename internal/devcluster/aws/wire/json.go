@@ -69,7 +69,9 @@ func plain(v reflect.Value, small bool) any {
 		}
 		all := make([]any, v.Len())
 		for n := range all {
-			all[n] = plain(v.Index(n), small)
+			if all[n] = plain(v.Index(n), small); all[n] == nil {
+				all[n] = "" // An element of a list may be empty, and then still is one.
+			}
 		}
 		return all
 	case reflect.Map:

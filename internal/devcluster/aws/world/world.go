@@ -100,19 +100,25 @@ func (w *World) wake() {
 }
 
 // Await returns once somebody wrote or the next change by itself is due, or stop is
-// closed.
+// closed; and at the latest after a second, because a stepped clock may have stepped
+// while it was asked for a timer, which is then too late.
 func (w *World) Await(stop <-chan struct{}) {
 	w.mu.Lock()
 	due, ok := w.live.Next()
 	w.mu.Unlock()
 	var later <-chan time.Time
 	if ok {
-		later = w.clock.After(due.Sub(w.clock.Now()))
+		left := due.Sub(w.clock.Now())
+		if left <= 0 {
+			return
+		}
+		later = w.clock.After(left)
 	}
 	select {
 	case <-stop:
 	case <-later:
 	case <-w.changed:
+	case <-time.After(time.Second):
 	}
 }
 
