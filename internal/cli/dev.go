@@ -58,6 +58,9 @@ func devUpCommand() *cobra.Command {
 			if o.Nodes < 1 {
 				return usageError{fmt.Errorf("--nodes is %d: want at least 1", o.Nodes)}
 			}
+			if o.FakeAWSSpeed < 1 {
+				return usageError{fmt.Errorf("--fake-aws-speed is %v: want at least 1", o.FakeAWSSpeed)}
+			}
 			if detach {
 				return detached(cmd.Context(), o, cmd.OutOrStdout())
 			}
@@ -68,6 +71,8 @@ func devUpCommand() *cobra.Command {
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 3, "`NUMBER` of simulated nodes")
 	cmd.Flags().IntVar(&o.ProcessNodes, "process-nodes", 0, "`NUMBER` of nodes that run pods as processes")
 	cmd.Flags().StringVar(&o.Images, "images", "", "`FOLDER` that says what process nodes run; before what ships with them")
+	cmd.Flags().BoolVar(&o.FakeAWS, "fake-aws", false, "add a fake AWS, whose instances become simulated nodes")
+	cmd.Flags().Float64Var(&o.FakeAWSSpeed, "fake-aws-speed", 1, "how many `TIMES` faster than life the fake AWS's time runs")
 	cmd.Flags().StringVar(&o.Version, "kubernetes", "", "minor `VERSION` of Kubernetes to behave as, such as 1.34; otherwise the newest")
 	cmd.Flags().BoolVar(&o.Ephemeral, "ephemeral", false, "remove the folder when the cluster stops")
 	cmd.Flags().BoolVar(&detach, "detach", false, "run in the background and return when the cluster is ready")
@@ -82,6 +87,7 @@ func foreground(ctx context.Context, o devcluster.Options, out io.Writer) error 
 		return err
 	}
 	howToUse(out, o.Dir, c.Gateway())
+	howToUseAWS(out, c.AWS())
 	err = c.Wait(ctx)
 	fmt.Fprintln(out, "Stopping")
 	return errors.Join(err, c.Stop(context.WithoutCancel(ctx)))
@@ -99,6 +105,18 @@ or
 Pods on process nodes are reached by their routes at %s:
   curl --connect-to ::%s http://chat.example.com/
 `, gateway, gateway)
+	}
+}
+
+// howToUseAWS says how the AWS CLI and the SDKs are pointed at the fake; whatever the
+// keys are, they are accepted.
+func howToUseAWS(out io.Writer, endpoint string) {
+	if endpoint != "" {
+		fmt.Fprintf(out, `
+AWS is faked at %s; the AWS CLI and SDKs use it with
+  export AWS_ENDPOINT_URL=%s AWS_REGION=%s AWS_DEFAULT_REGION=%s
+  export AWS_ACCESS_KEY_ID=fake AWS_SECRET_ACCESS_KEY=fake
+`, endpoint, endpoint, devcluster.CloudRegion, devcluster.CloudRegion)
 	}
 }
 
@@ -130,6 +148,9 @@ func detached(ctx context.Context, o devcluster.Options, out io.Writer) error {
 	}
 	if o.Ephemeral {
 		arguments = append(arguments, "--ephemeral")
+	}
+	if o.FakeAWS {
+		arguments = append(arguments, "--fake-aws", "--fake-aws-speed", fmt.Sprint(o.FakeAWSSpeed))
 	}
 	// Not bound to ctx: it is meant to outlive this program.
 	supervisor := &exec.Cmd{Path: program, Args: append([]string{program}, arguments...), Stdout: log, Stderr: log, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}

@@ -11,6 +11,7 @@
 //	kubeconfig       an administrator's, complete in itself
 //	pki/             the cluster's own certificate authority and what it signed
 //	etcd/            the data; it outlives a stop, unless the cluster is ephemeral
+//	aws-endpoint     the fake AWS's address, while there is one
 //	logs/            of each child, and audit.log, in which requests are counted
 package devcluster
 
@@ -53,6 +54,10 @@ type Options struct {
 	Binary string
 	// Ephemeral removes Dir on Stop.
 	Ephemeral bool
+	// FakeAWS adds a fake AWS whose instances are nodes, and FakeAWSSpeed is how many
+	// times faster than life its time runs; less than 1 is 1.
+	FakeAWS      bool
+	FakeAWSSpeed float64
 	// Version is the minor version of Kubernetes that the control plane behaves as,
 	// such as 1.34; empty is its own. It can be up to three versions older.
 	Version string
@@ -73,6 +78,7 @@ type Cluster struct {
 	agent     *agent.Agent
 	proxy     *service.Proxy
 	gateway   *gateway.Gateway
+	cloud     *cloud
 	audit     *Audit
 }
 
@@ -154,6 +160,9 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.awaitReady(ctx); err != nil {
 		return err
 	}
+	if err := c.startCloud(ctx); err != nil {
+		return fmt.Errorf("fake AWS: %w", err)
+	}
 	t.done("kube-controller-manager, kube-scheduler and nodes")
 	c.audit = &Audit{path: files.audit, client: c.admin}
 	t.total()
@@ -180,6 +189,9 @@ func (c *Cluster) Stop(ctx context.Context) error {
 }
 
 func (c *Cluster) stopProcesses(ctx context.Context) error {
+	if c.cloud != nil {
+		c.cloud.stop()
+	}
 	if c.gateway != nil {
 		c.gateway.Stop()
 	}
@@ -196,7 +208,7 @@ func (c *Cluster) stopProcesses(ctx context.Context) error {
 	for _, p := range slices.Backward(c.processes) {
 		problems = append(problems, p.stop(ctx))
 	}
-	for _, name := range []string{"ready", "children.json", gatewayFile} {
+	for _, name := range []string{"ready", "children.json", gatewayFile, cloudFile} {
 		if err := os.Remove(filepath.Join(c.options.Dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			problems = append(problems, err)
 		}

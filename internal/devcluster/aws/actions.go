@@ -63,6 +63,8 @@ func Actions() []Action {
 		read(EC2, "DescribeInstances", (*world.State).DescribeInstances),
 		read(EC2, "DescribeInstanceStatus", (*world.State).DescribeInstanceStatus),
 		read(EC2, "DescribeImages", (*world.State).DescribeImages),
+		write(EC2, "RegisterImage", (*world.State).RegisterImage),
+		write(EC2, "DeregisterImage", (*world.State).DeregisterImage),
 		read(EC2, "DescribeVolumes", (*world.State).DescribeVolumes),
 		read(EC2, "DescribeAvailabilityZones", (*world.State).DescribeAvailabilityZones),
 		read(EC2, "DescribeSubnets", (*world.State).DescribeSubnets),

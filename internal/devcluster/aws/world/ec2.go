@@ -419,6 +419,42 @@ func (s *State) imageValue(i *Image, filter string) ([]string, bool) {
 	return []string{v}, ok
 }
 
+type RegisterImageInput struct {
+	Name, Description, Architecture string
+	RootDeviceName                  string
+	TagSpecifications               []TagSpecification `ec2:"TagSpecification"`
+}
+
+type RegisterImageOutput struct{ ImageId string }
+
+// RegisterImage makes an image out of nothing; in life it is of a snapshot.
+func (s *State) RegisterImage(in *RegisterImageInput) (*RegisterImageOutput, error) {
+	for _, i := range s.Images {
+		if i.Name == in.Name && i.OwnerId == s.Config.Account {
+			return nil, refuse("InvalidAMIName.Duplicate", "AMI name %s is already in use by AMI %s", in.Name, i.ImageId)
+		}
+	}
+	tags, err := tagsFor("image", in.TagSpecifications, "image")
+	if err != nil {
+		return nil, err
+	}
+	image := Image{ImageId: s.identify("ami-"), Name: in.Name, Description: in.Description, Architecture: in.Architecture, Tags: tags}
+	if err := s.AddImage(image); err != nil {
+		return nil, err
+	}
+	return &RegisterImageOutput{image.ImageId}, nil
+}
+
+type DeregisterImageInput struct{ ImageId string }
+
+func (s *State) DeregisterImage(in *DeregisterImageInput) (*Empty, error) {
+	if _, ok := s.Images[in.ImageId]; !ok {
+		return nil, refuse("InvalidAMIID.NotFound", "there is no image %q", in.ImageId)
+	}
+	delete(s.Images, in.ImageId)
+	return &Empty{}, nil
+}
+
 type DescribeVolumesInput struct {
 	VolumeIds  []string `ec2:"VolumeId"`
 	Filters    []Filter `ec2:"Filter"`
