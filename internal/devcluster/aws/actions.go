@@ -22,15 +22,16 @@ type Action struct {
 	// method and path are EKS's.
 	method, path string
 
-	input func() any
-	do    func(s *world.State, in any) (any, error)
+	input, output func() any
+	do            func(s *world.State, in any) (any, error)
 }
 
 func action[I, O any](service, name string, reads bool, do func(*world.State, *I) (*O, error)) Action {
 	return Action{
 		Service: service, Name: name, Reads: reads,
-		input: func() any { return new(I) },
-		do:    func(s *world.State, in any) (any, error) { return do(s, in.(*I)) },
+		input:  func() any { return new(I) },
+		output: func() any { return new(O) },
+		do:     func(s *world.State, in any) (any, error) { return do(s, in.(*I)) },
 	}
 }
 

@@ -126,13 +126,21 @@ func signedFor(r *http.Request) (service, region string) {
 // biggest is how long a request may be: AWS's own limits are lower.
 const biggest = 1 << 20
 
+func readBody(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, biggest))
+	if err != nil {
+		return nil, &world.Error{Code: "RequestEntityTooLarge", Message: err.Error()}
+	}
+	return body, nil
+}
+
 func (s *Server) answer(p protocol, r *http.Request, region, id string) ([]byte, error) {
 	if region != s.region {
 		return nil, &world.Error{Code: "AuthFailure", Message: "this is the region " + s.region + ", not " + region}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, biggest))
+	body, err := readBody(r)
 	if err != nil {
-		return nil, &world.Error{Code: "RequestEntityTooLarge", Message: err.Error()}
+		return nil, err
 	}
 	asked, err := p.find(r, body)
 	if err != nil {

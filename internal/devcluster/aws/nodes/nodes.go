@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -49,9 +50,7 @@ func (s Simulated) Boot(ctx context.Context, m world.Machine) error {
 		labels["eks.amazonaws.com/nodegroup"], labels["eks.amazonaws.com/nodegroup-image"] = m.Nodegroup, m.ImageId
 		labels["eks.amazonaws.com/capacityType"] = map[bool]string{true: "SPOT", false: "ON_DEMAND"}[m.Spot]
 	}
-	for key, v := range m.Labels {
-		labels[key] = v
-	}
+	maps.Copy(labels, m.Labels)
 	spec := corev1ac.NodeSpec().WithProviderID("aws:///" + m.Zone + "/" + m.InstanceId)
 	if s.Tainted {
 		spec.WithTaints(corev1ac.Taint().WithKey(agent.SimulatedTaint).WithEffect(corev1.TaintEffectNoSchedule))

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -19,8 +20,8 @@ func DecodeJSON(body []byte, into any, said map[string]string) error {
 		if err := decoder.Decode(into); err != nil {
 			return fmt.Errorf("the body: %w", err)
 		}
-		if _, err := decoder.Token(); err != io.EOF { //nolint:errorlint // A decoder returns it as it is.
-			return fmt.Errorf("there is something after the body")
+		if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+			return errors.New("there is something after the body")
 		}
 	}
 	v := reflect.ValueOf(into).Elem()
@@ -54,7 +55,7 @@ func plain(v reflect.Value, small bool) any {
 		}
 		return plain(v.Elem(), small)
 	}
-	if t, ok := v.Interface().(time.Time); ok {
+	if t, ok := reflect.TypeAssert[time.Time](v); ok {
 		if t.IsZero() {
 			return nil
 		}

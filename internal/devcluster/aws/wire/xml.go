@@ -70,7 +70,7 @@ func encode(b *bytes.Buffer, d Dialect, name, item string, v reflect.Value) {
 		}
 		v = v.Elem()
 	}
-	if t, ok := v.Interface().(time.Time); ok {
+	if t, ok := reflect.TypeAssert[time.Time](v); ok {
 		if !t.IsZero() {
 			element(b, name, t.UTC().Format("2006-01-02T15:04:05.000Z"))
 		}

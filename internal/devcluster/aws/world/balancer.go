@@ -112,10 +112,7 @@ type CreateTargetGroupInput struct {
 	Port                              *int
 }
 
-type TargetGroupsOutput struct {
-	TargetGroups []TargetGroupDescription
-	NextMarker   string
-}
+type CreateTargetGroupOutput struct{ TargetGroups []TargetGroupDescription }
 
 // TargetGroupDescription is a target group as Elastic Load Balancing describes it.
 type TargetGroupDescription struct {
@@ -127,7 +124,7 @@ func (t *TargetGroup) describe() TargetGroupDescription {
 	return TargetGroupDescription{t.TargetGroupArn, t.TargetGroupName, t.Protocol, t.TargetType, t.VpcId, t.Port}
 }
 
-func (s *State) CreateTargetGroup(in *CreateTargetGroupInput) (*TargetGroupsOutput, error) {
+func (s *State) CreateTargetGroup(in *CreateTargetGroupInput) (*CreateTargetGroupOutput, error) {
 	if in.Name == "" || in.Port == nil || in.Protocol == "" {
 		return nil, invalid("a target group needs Name, Protocol and Port")
 	}
@@ -144,7 +141,7 @@ func (s *State) CreateTargetGroup(in *CreateTargetGroupInput) (*TargetGroupsOutp
 		TargetType: "instance", VpcId: either(in.VpcId, vpc), Port: *in.Port, Delay: 300 * time.Second,
 	}
 	s.TargetGroups[t.TargetGroupArn] = t
-	return &TargetGroupsOutput{TargetGroups: []TargetGroupDescription{t.describe()}}, nil
+	return &CreateTargetGroupOutput{[]TargetGroupDescription{t.describe()}}, nil
 }
 
 func (s *State) targetGroup(arn string) (*TargetGroup, error) {
@@ -160,7 +157,12 @@ type DescribeTargetGroupsInput struct {
 	PageSize               *int
 }
 
-func (s *State) DescribeTargetGroups(in *DescribeTargetGroupsInput) (*TargetGroupsOutput, error) {
+type DescribeTargetGroupsOutput struct {
+	TargetGroups []TargetGroupDescription
+	NextMarker   string
+}
+
+func (s *State) DescribeTargetGroups(in *DescribeTargetGroupsInput) (*DescribeTargetGroupsOutput, error) {
 	var found []TargetGroupDescription
 	for _, arn := range in.TargetGroupArns {
 		if _, err := s.targetGroup(arn); err != nil {
@@ -177,7 +179,7 @@ func (s *State) DescribeTargetGroups(in *DescribeTargetGroupsInput) (*TargetGrou
 		return nil, refuse("TargetGroupNotFound", "One or more target groups not found: %s", strings.Join(in.Names, ", "))
 	}
 	some, next, err := page(found, func(t TargetGroupDescription) string { return t.TargetGroupArn }, in.Marker, limit(in.PageSize, 400))
-	return &TargetGroupsOutput{some, next}, err
+	return &DescribeTargetGroupsOutput{some, next}, err
 }
 
 type DeleteTargetGroupInput struct{ TargetGroupArn string }

@@ -16,7 +16,7 @@ func badParameter(format string, arguments ...any) *Error {
 
 type CreateClusterInput struct {
 	Name, Version, RoleArn string
-	ResourcesVpcConfig     VpcConfig
+	ResourcesVpcConfig     struct{ SubnetIds []string }
 	Tags                   map[string]string
 	ClientRequestToken     string
 }
@@ -51,9 +51,8 @@ func (s *State) CreateCluster(in *CreateClusterInput) (*ClusterOutput, error) {
 	}
 	c := &Cluster{
 		Name: in.Name, Arn: s.arn("eks", "cluster/"+in.Name), Version: either(in.Version, "1.34"), RoleArn: in.RoleArn,
-		ResourcesVpcConfig: in.ResourcesVpcConfig, Tags: in.Tags, CreatedAt: s.Now,
+		ResourcesVpcConfig: VpcConfig{in.ResourcesVpcConfig.SubnetIds, vpc}, Tags: in.Tags, CreatedAt: s.Now,
 	}
-	c.ResourcesVpcConfig.VpcId = vpc
 	s.Clusters[c.Name] = c
 	return &ClusterOutput{s.describeCluster(c)}, nil
 }
@@ -85,11 +84,9 @@ func (s *State) DescribeCluster(in *DescribeClusterInput) (*ClusterOutput, error
 	return &ClusterOutput{s.describeCluster(c)}, nil
 }
 
-type ListInput struct {
-	ClusterName, NodegroupName string
-	Name                       string
-	MaxResults                 *int
-	NextToken                  string
+type ListClustersInput struct {
+	MaxResults *int
+	NextToken  string
 }
 
 type ListClustersOutput struct {
@@ -99,7 +96,7 @@ type ListClustersOutput struct {
 
 func same(name string) string { return name }
 
-func (s *State) ListClusters(in *ListInput) (*ListClustersOutput, error) {
+func (s *State) ListClusters(in *ListClustersInput) (*ListClustersOutput, error) {
 	some, next, err := page(sorted(s.Clusters), same, in.NextToken, limit(in.MaxResults, 100))
 	return &ListClustersOutput{some, next}, err
 }
@@ -261,7 +258,7 @@ func (s *State) makeNodegroup(n *Nodegroup, data TemplateData) error {
 	return err
 }
 
-// NodegroupInput names a node group; the list of an update is by it too.
+// NodegroupInput names a node group.
 type NodegroupInput struct{ ClusterName, NodegroupName string }
 
 func (s *State) nodegroup(cluster, name string) (*Nodegroup, error) {
@@ -282,12 +279,18 @@ func (s *State) DescribeNodegroup(in *NodegroupInput) (*NodegroupOutput, error) 
 	return &NodegroupOutput{n.describe()}, nil
 }
 
+type ListNodegroupsInput struct {
+	ClusterName string
+	MaxResults  *int
+	NextToken   string
+}
+
 type ListNodegroupsOutput struct {
 	Nodegroups []string
 	NextToken  string
 }
 
-func (s *State) ListNodegroups(in *ListInput) (*ListNodegroupsOutput, error) {
+func (s *State) ListNodegroups(in *ListNodegroupsInput) (*ListNodegroupsOutput, error) {
 	if _, err := s.cluster(in.ClusterName); err != nil {
 		return nil, err
 	}
@@ -449,12 +452,18 @@ func (s *State) DescribeUpdate(in *DescribeUpdateInput) (*UpdateOutput, error) {
 	return nil, missing("No update found for ID: %s", in.UpdateId)
 }
 
+type ListUpdatesInput struct {
+	Name, NodegroupName string
+	MaxResults          *int
+	NextToken           string
+}
+
 type ListUpdatesOutput struct {
 	UpdateIds []string
 	NextToken string
 }
 
-func (s *State) ListUpdates(in *ListInput) (*ListUpdatesOutput, error) {
+func (s *State) ListUpdates(in *ListUpdatesInput) (*ListUpdatesOutput, error) {
 	n, err := s.nodegroup(in.Name, in.NodegroupName)
 	if err != nil {
 		return nil, err

@@ -310,20 +310,24 @@ func (s *State) roll(n *Nodegroup, u *Update, force bool) {
 
 // amiPath is where the recommended image of a type is, as EKS and Bottlerocket publish it.
 func amiPath(amiType, version string) (image, release string, ok bool) {
-	architecture := "x86_64"
-	if strings.Contains(amiType, "ARM_64") {
-		architecture = "arm64"
-	}
-	switch {
-	case amiType == "AL2023_x86_64_STANDARD" || amiType == "AL2023_ARM_64_STANDARD":
+	architecture := architectureOf(amiType)
+	switch amiType {
+	case "AL2023_x86_64_STANDARD", "AL2023_ARM_64_STANDARD":
 		base := "/aws/service/eks/optimized-ami/" + version + "/amazon-linux-2023/" + architecture + "/standard/recommended/"
 		return base + "image_id", base + "release_version", true
-	case amiType == "BOTTLEROCKET_x86_64" || amiType == "BOTTLEROCKET_ARM_64":
+	case "BOTTLEROCKET_x86_64", "BOTTLEROCKET_ARM_64":
 		base := "/aws/service/bottlerocket/aws-k8s-" + version + "/" + architecture + "/latest/"
 		return base + "image_id", base + "image_version", true
 	default:
 		return "", "", false
 	}
+}
+
+func architectureOf(amiType string) string {
+	if strings.Contains(amiType, "ARM_64") {
+		return "arm64"
+	}
+	return "x86_64"
 }
 
 // Publish makes a new image of a type that EKS maintains, and the parameters name it.
@@ -332,10 +336,7 @@ func (s *State) Publish(amiType, version, release string) (imageID string, err e
 	if !ok {
 		return "", refuse("InvalidParameterException", "the AMI type %q is not known here", amiType)
 	}
-	architecture := "x86_64"
-	if strings.Contains(amiType, "ARM_64") {
-		architecture = "arm64"
-	}
+	architecture := architectureOf(amiType)
 	imageID = s.identify("ami-")
 	name := "amazon-eks-node-al2023-" + architecture + "-standard-" + version + "-v" + release
 	if strings.HasPrefix(amiType, "BOTTLEROCKET") {

@@ -321,8 +321,8 @@ type DeleteLaunchTemplateVersionsInput struct {
 }
 
 type DeleteLaunchTemplateVersionsOutput struct {
-	Deleted []DeletedVersion   `ec2:",successfullyDeletedLaunchTemplateVersionSet"`
-	Failed  []UndeletedVersion `ec2:",unsuccessfullyDeletedLaunchTemplateVersionSet"`
+	SuccessfullyDeletedLaunchTemplateVersions   []DeletedVersion   `ec2:",successfullyDeletedLaunchTemplateVersionSet"`
+	UnsuccessfullyDeletedLaunchTemplateVersions []UndeletedVersion `ec2:",unsuccessfullyDeletedLaunchTemplateVersionSet"`
 }
 
 type DeletedVersion struct {
@@ -350,13 +350,13 @@ func (s *State) DeleteLaunchTemplateVersions(in *DeleteLaunchTemplateVersionsInp
 		switch _, ok := s.Versions[t.LaunchTemplateId][number]; {
 		case !ok:
 			failed.ResponseError.Code, failed.ResponseError.Message = "launchTemplateVersionDoesNotExist", "there is no version "+version
-			out.Failed = append(out.Failed, failed)
+			out.UnsuccessfullyDeletedLaunchTemplateVersions = append(out.UnsuccessfullyDeletedLaunchTemplateVersions, failed)
 		case number == t.DefaultVersionNumber:
 			failed.ResponseError.Code, failed.ResponseError.Message = "unexpectedError", "the default version cannot be deleted"
-			out.Failed = append(out.Failed, failed)
+			out.UnsuccessfullyDeletedLaunchTemplateVersions = append(out.UnsuccessfullyDeletedLaunchTemplateVersions, failed)
 		default:
 			delete(s.Versions[t.LaunchTemplateId], number)
-			out.Deleted = append(out.Deleted, DeletedVersion{t.LaunchTemplateId, t.LaunchTemplateName, number})
+			out.SuccessfullyDeletedLaunchTemplateVersions = append(out.SuccessfullyDeletedLaunchTemplateVersions, DeletedVersion{t.LaunchTemplateId, t.LaunchTemplateName, number})
 		}
 	}
 	return out, nil
