@@ -105,9 +105,7 @@ func (s *State) stepInstance(i *Instance) {
 	}
 	if s.isDue(i.BootDue) {
 		i.BootDue = time.Time{}
-		if i.alive() {
-			s.effect(Boot, i)
-		}
+		s.effect(Boot, i)
 	}
 	if s.isDue(i.NoticeDue) {
 		i.NoticeDue = time.Time{}

@@ -207,7 +207,6 @@ func (s *State) beginEnd(g *Group, i *Instance, why string) *Activity {
 func (s *State) memberDied(i *Instance) {
 	i.Member.StepDue, i.Member.Waits = time.Time{}, nil
 	if strings.HasPrefix(i.Member.Lifecycle, memberPending) {
-		i.Member.Lifecycle = InService // For the health check, which looks at no others.
 		s.finishByID(i.Member.ActivityId, failed, "Instance became unhealthy while waiting for instance to be in InService state")
 	}
 	if g, ok := s.Groups[i.Member.Group]; ok {
