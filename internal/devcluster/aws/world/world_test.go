@@ -522,6 +522,20 @@ func TestMixedInstances(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	// It gets smaller by the same shares: one and half of what is above it, rounded up.
+	for n, want := range map[int]int{5: 3, 3: 2, 1: 1} {
+		s := s.clone()
+		g := s.Groups["workers"]
+		must(t, s.SetDesiredCapacity, &SetDesiredCapacityInput{AutoScalingGroupName: "workers", DesiredCapacity: &n})
+		s.after(2 * time.Minute)
+		onDemand := 0
+		for _, i := range s.counted(g) {
+			onDemand += bit(!i.Spot)
+		}
+		if onDemand != want {
+			t.Errorf("of %d are %d On-Demand, want %d", n, onDemand, want)
+		}
+	}
 }
 
 // TestTemplateVersions: $Latest and $Default mean what they are at the launch.
