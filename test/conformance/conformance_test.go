@@ -54,7 +54,7 @@ func free(t *testing.T) string {
 	}
 	probe := &gatewayv1.Gateway{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "probe"},
-		Spec: gatewayv1.GatewaySpec{GatewayClassName: devcluster.GatewayClass, Listeners: []gatewayv1.Listener{{Name: "http", Port: 80, Protocol: gatewayv1.HTTPProtocolType}}},
+		Spec:       gatewayv1.GatewaySpec{GatewayClassName: devcluster.GatewayClass, Listeners: []gatewayv1.Listener{{Name: "http", Port: 80, Protocol: gatewayv1.HTTPProtocolType}}},
 	}
 	gateways := client.GatewayV1().Gateways(probe.Namespace)
 	if _, err := gateways.Create(t.Context(), probe, metav1.CreateOptions{}); err != nil {

@@ -91,7 +91,7 @@ func TestLogs(t *testing.T) {
 			}
 		})
 	}
-	if out, _ := ask(t, ns, "", "logs", name, "--previous", "--tail=1", "--timestamps"); !stamp.MatchString(out) && stamp.ReplaceAllString(out, "") != "the first run\n" {
+	if out, _ := ask(t, ns, "", "logs", name, "--previous", "--tail=1", "--timestamps"); !stamp.MatchString(out) || stamp.ReplaceAllString(out, "") != "the first run\n" {
 		t.Errorf("--previous --timestamps --tail=1 says %q", out)
 	}
 	out, _ := ask(t, ns, "", "logs", name, "--timestamps", "--since=1h")
@@ -117,7 +117,7 @@ func TestFollowLogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := make([]byte, len("before\n"))
-	if _, err := out.Read(first); err != nil || string(first) != "before\n" {
+	if _, err := io.ReadFull(out, first); err != nil || string(first) != "before\n" {
 		t.Fatalf("it said %q: %v", first, err)
 	}
 	if out, code := ask(t, ns, "", "exec", name, "--", "sh", "-c", "touch $CONTAINER_ROOT/go"); code != 0 {

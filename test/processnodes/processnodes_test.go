@@ -176,8 +176,7 @@ func TestInitContainersAndSidecars(t *testing.T) {
 	if got := said(t, p); got != "first\nsidecar\nsecond\nmain\n" {
 		t.Errorf("the order was %q", got)
 	}
-	p = until(t, c, ns, name, "the sidecar to end", func(p *corev1.Pod) bool { return p.Status.InitContainerStatuses[1].State.Terminated != nil })
-	if s := p.Status.InitContainerStatuses; s[0].State.Terminated.Reason != "Completed" || s[1].State.Terminated.ExitCode != 0 {
+	if s := p.Status.InitContainerStatuses; s[1].State.Terminated == nil || s[0].State.Terminated.Reason != "Completed" || s[1].State.Terminated.ExitCode != 0 {
 		t.Errorf("init containers: %+v", s)
 	}
 }

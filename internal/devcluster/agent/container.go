@@ -126,7 +126,7 @@ func (c *container) run(ctx context.Context, started func()) {
 		return
 	}
 	b := backOff{first: c.pod.agent.options.BackOff}
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !c.retired() {
 		if !c.pull(ctx, &b) {
 			continue
 		}
@@ -197,7 +197,9 @@ func (c *container) pull(ctx context.Context, b *backOff) bool {
 	c.say(eventPulling, "Pulling image %q", c.spec.Image)
 	c.wait(reasonPull, message)
 	c.warnNotPulled(message)
-	b.next()
+	if !b.begun {
+		b.next()
+	}
 	delay := max(b.next(), time.Millisecond)
 	c.wait(reasonPullBackOff, fmt.Sprintf("Back-off pulling image %q: %s", c.spec.Image, message))
 	pause.For(ctx, delay)
@@ -229,8 +231,15 @@ func (c *container) runOnce(ctx context.Context, started func()) (ran time.Durat
 	if err != nil {
 		return 0, exitNotStarted, err
 	}
+	// What was stopped while it started has no process yet that could be: end it here.
+	if ctx.Err() != nil || c.retired() {
+		p.kill()
+	}
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Readiness is probed until the program ends.
+	alive, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	c.say(eventStarted, "Container started")
 	if h := c.spec.Lifecycle; h != nil && h.PostStart != nil {
 		if err := c.hook(life, h.PostStart); err != nil {
@@ -240,7 +249,7 @@ func (c *container) runOnce(ctx context.Context, started func()) (ran time.Durat
 		}
 	}
 	var probing sync.WaitGroup
-	probing.Go(func() { c.probe(life, p, started) })
+	probing.Go(func() { c.probe(life, alive, p, started) })
 	select {
 	case <-p.done:
 	case <-ctx.Done():
@@ -248,6 +257,7 @@ func (c *container) runOnce(ctx context.Context, started func()) (ran time.Durat
 		<-p.done
 	}
 	cancel()
+	end()
 	probing.Wait()
 	code = p.exit()
 	c.output.end(context.WithoutCancel(ctx)) // A pod that stops still has its last words.
@@ -407,16 +417,17 @@ func (c *container) finished(ctx context.Context, p *process, code int32) {
 }
 
 // probe decides when the container has started, is ready, and has to be killed.
-func (c *container) probe(ctx context.Context, p *process, started func()) {
+// Readiness is probed until alive ends, which is when the program does.
+func (c *container) probe(ctx, alive context.Context, p *process, started func()) {
 	if startup := c.spec.StartupProbe; startup != nil {
-		alive := false
+		passed := false
 		c.watch(ctx, "Startup", startup, func(ok bool) bool {
-			if alive = ok; !ok {
+			if passed = ok; !ok {
 				c.unhealthy(ctx, p, "Startup", startup)
 			}
 			return false
 		})
-		if !alive {
+		if !passed {
 			return
 		}
 	}
@@ -425,7 +436,7 @@ func (c *container) probe(ctx context.Context, p *process, started func()) {
 	var both sync.WaitGroup
 	if readiness := c.spec.ReadinessProbe; readiness != nil {
 		both.Go(func() {
-			c.watch(ctx, "Readiness", readiness, func(ok bool) bool {
+			c.watch(alive, "Readiness", readiness, func(ok bool) bool {
 				c.update(func(s *corev1.ContainerStatus) { s.Ready = ok })
 				return true
 			})
@@ -471,6 +482,7 @@ func (c *container) stop(ctx context.Context, p *process, grace time.Duration) {
 		go func() {
 			select {
 			case <-p.done: // A program that is gone needs no preparation for its end.
+			case <-c.pod.hurry:
 			case <-c.pod.power: // Nor has a machine without power any time for it.
 			}
 			cancel()
@@ -491,10 +503,11 @@ func (c *container) stop(ctx context.Context, p *process, grace time.Duration) {
 		case <-p.done:
 			return
 		case <-power:
-			if c.pod.node.is() == Stopped {
-				power = nil // It is shut down, and the grace period holds.
+			if life := c.pod.agent.life; c.pod.node.is() == Stopped && life.Err() == nil {
+				power = life.Done() // It is shut down, and the grace period holds.
 				continue
 			}
+		case <-c.pod.hurry:
 		case <-left.C:
 		}
 		p.kill()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -91,11 +92,14 @@ type watchers struct {
 
 func (w watchers) Write(content []byte) (int, error) {
 	w.output.mu.Lock()
-	defer w.output.mu.Unlock()
-	for one := range w.output.attached {
+	all := slices.Collect(maps.Keys(w.output.attached))
+	w.output.mu.Unlock()
+	for _, one := range all { // One who does not read holds up the program, but not its end.
 		if to := one.streams[w.stream]; to != nil {
 			if _, err := to.Write(content); err != nil {
+				w.output.mu.Lock()
 				delete(w.output.attached, one)
+				w.output.mu.Unlock()
 			}
 		}
 	}

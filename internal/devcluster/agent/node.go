@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -162,7 +163,7 @@ func (n *node) keep(ctx context.Context) {
 		if err := n.renew(ctx); err != nil && ctx.Err() == nil && !n.gate.closed.Load() {
 			n.agent.log("renew the lease of %s: %v", n.Name, err)
 		}
-		if time.Since(last) >= statusEvery {
+		if time.Since(last) >= statusEvery || n.doubted(ctx) {
 			last = time.Now()
 			if err := n.heartbeat(ctx); err != nil && ctx.Err() == nil && !n.gate.closed.Load() {
 				n.agent.log("status of %s: %v", n.Name, err)
@@ -170,6 +171,14 @@ func (n *node) keep(ctx context.Context) {
 		}
 		pause.For(ctx, leaseEvery)
 	}
+}
+
+// doubted says that the Node is stored as not Ready, which it is: a kubelet says so at once.
+func (n *node) doubted(ctx context.Context) bool {
+	node, err := n.client.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})
+	return err == nil && slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue
+	})
 }
 
 func (n *node) renew(ctx context.Context) error {

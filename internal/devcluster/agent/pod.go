@@ -51,6 +51,7 @@ type pod struct {
 	mounted chan struct{}
 	tokens  map[string]token
 
+	hurry    chan struct{} // Closed when the grace period was cut short.
 	stale    chan struct{} // Holds one: what is in a volume may have changed.
 	dirty    chan struct{} // Holds one: the status has changed.
 	updates  chan struct{} // Holds one: the object has.
@@ -63,7 +64,7 @@ func newPod(n *node, o *corev1.Pod, ip, listenIP string) *pod {
 		agent: a, node: n, power: n.life.Done(), latest: o, ip: ip, listenIP: listenIP, startTime: metav1.Now(),
 		dir:     filepath.Join(a.podsDir(), string(o.UID)),
 		volumes: map[string]string{}, mounted: make(chan struct{}), tokens: map[string]token{},
-		stale: make(chan struct{}, 1), dirty: make(chan struct{}, 1), updates: make(chan struct{}, 1),
+		hurry: make(chan struct{}), stale: make(chan struct{}, 1), dirty: make(chan struct{}, 1), updates: make(chan struct{}, 1),
 	}
 	if o.Status.StartTime != nil {
 		p.startTime = *o.Status.StartTime
@@ -163,8 +164,11 @@ func (p *pod) live(ctx context.Context, gone <-chan struct{}) {
 	p.changed()
 	grace := p.awaitEnd(ctx, gone, ended)
 	stop()
+	over := make(chan struct{})
+	go p.cutShort(gone, over, grace)
 	p.stopAll(ctx, grace)
 	containers.Wait()
+	close(over)
 	if ctx.Err() != nil || isClosed(gone) {
 		return
 	}
@@ -229,6 +233,30 @@ func (p *pod) awaitEnd(ctx context.Context, gone, ended <-chan struct{}) (grace 
 		}
 	}
 	return p.grace()
+}
+
+// cutShort closes hurry when a later deletion leaves less time than the first one did.
+func (p *pod) cutShort(gone, over <-chan struct{}, grace time.Duration) {
+	began := time.Now()
+	left := time.NewTimer(grace + time.Hour)
+	defer left.Stop()
+	for {
+		select {
+		case <-over:
+			return
+		case <-left.C:
+			close(p.hurry)
+			return
+		case <-gone:
+			gone = nil
+			left.Reset(min(forcedGrace, max(0, grace-time.Since(began))))
+		case <-p.updates:
+			if g := p.grace(); gone != nil && g < grace {
+				grace = g
+				left.Reset(max(0, grace-time.Since(began)))
+			}
+		}
+	}
 }
 
 func (p *pod) awaitDeletion(ctx context.Context, gone <-chan struct{}) {
@@ -395,7 +423,12 @@ func (p *pod) report(ctx context.Context) bool {
 // statusPatch has our status stored, in the place of an address that the pod had before
 // its node was off. What others own of the status stays.
 func statusPatch(o *corev1.Pod, status corev1.PodStatus) ([]byte, error) {
-	before, err := json.Marshal(corev1.Pod{Status: corev1.PodStatus{PodIPs: o.Status.PodIPs}})
+	// A reason or a message that a condition no more has is to be removed.
+	was := corev1.PodStatus{PodIPs: o.Status.PodIPs}
+	for _, c := range status.Conditions {
+		was.Conditions = append(was.Conditions, corev1.PodCondition{Type: c.Type, Reason: "-", Message: "-"})
+	}
+	before, err := json.Marshal(corev1.Pod{Status: was})
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// spawner starts processes that die with this program, even if it is killed. Linux
-// ties that to the thread that starts them, so one thread starts all.
+// spawner starts processes that die with this program, even if it is killed; what they
+// start in turn does not. Linux ties that to the thread that starts them, so one thread
+// starts all.
 type spawner struct{ work chan func() }
 
 func newSpawner() *spawner {

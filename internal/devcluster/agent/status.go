@@ -50,6 +50,10 @@ func (p *pod) phase(s corev1.PodStatus, deleted bool) corev1.PodPhase {
 	stopped := deleted && p.stopped()
 	began, ended, failed := p.sum()
 	switch {
+	case !p.stopped() && began:
+		return corev1.PodRunning
+	case !p.stopped():
+		return corev1.PodPending
 	case s.Reason != "", ended && failed, stopped && p.anyBad(), slices.ContainsFunc(p.inits, (*container).didFail):
 		return corev1.PodFailed
 	case ended || stopped:

@@ -24,6 +24,12 @@ func (c *container) ExecInContainer(ctx context.Context, _, _, _ string, command
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
+	beside := c.process
+	c.mu.Unlock()
+	if beside == nil {
+		return fmt.Errorf("container not found (%q): it does not run", c.spec.Name)
+	}
 	run := c.throughPipes
 	if tty {
 		run = c.throughTerminal
@@ -38,6 +44,9 @@ func (c *container) ExecInContainer(ctx context.Context, _, _, _ string, command
 	}
 	select {
 	case <-p.done:
+	case <-beside.done: // It does not outlive its container.
+		p.kill()
+		<-p.done
 	case <-ctx.Done():
 		p.kill()
 		<-p.done
@@ -67,13 +76,13 @@ func (c *container) inside(command []string) (argv, env []string, err error) {
 // throughPipes starts a command whose input and output are streams. wait returns when
 // all that it wrote is sent.
 func (c *container) throughPipes(ctx context.Context, l launch, in io.Reader, out, errOut io.WriteCloser, _ <-chan remotecommand.TerminalSize) (p *process, wait func(), err error) {
-	var copying sync.WaitGroup
 	var ours []*os.File
 	defer func() {
 		for _, file := range ours { // The process has its own.
 			file.Close()
 		}
 	}()
+	outputs := map[*os.File]io.Writer{}
 	for _, to := range []struct {
 		stream io.Writer
 		file   **os.File
@@ -87,7 +96,7 @@ func (c *container) throughPipes(ctx context.Context, l launch, in io.Reader, ou
 			return nil, nil, err
 		}
 		*to.file, ours = into, append(ours, into)
-		copying.Go(func() { _, _ = io.Copy(to.stream, from); from.Close() })
+		outputs[from] = to.stream
 	}
 	if in != nil {
 		from, into, err := os.Pipe()
@@ -97,8 +106,54 @@ func (c *container) throughPipes(ctx context.Context, l launch, in io.Reader, ou
 		l.in, ours = from, append(ours, from)
 		go func() { _, _ = io.Copy(into, in); into.Close() }() // It ends with the connection.
 	}
-	p, err = c.pod.agent.spawner.start(l)
-	return p, func() { await(ctx, &copying) }, err
+	if p, err = c.pod.agent.spawner.start(l); err != nil {
+		for from := range outputs {
+			from.Close()
+		}
+		return nil, nil, err
+	}
+	copied := make(chan struct{})
+	go func() {
+		var copying sync.WaitGroup
+		for from, to := range outputs {
+			copying.Go(func() { p.drain(from, to) })
+		}
+		copying.Wait()
+		close(copied)
+	}()
+	return p, func() {
+		select {
+		case <-copied:
+		case <-ctx.Done():
+		}
+	}, nil
+}
+
+// drain copies what a program writes to a pipe until nobody has it open any more. When the
+// program has ended, each read may take as long as stragglers; who receives it may take
+// longer.
+func (p *process) drain(from *os.File, to io.Writer) {
+	defer from.Close()
+	over := make(chan struct{})
+	defer close(over)
+	last := func() { _ = from.SetReadDeadline(time.Now().Add(stragglers)) }
+	go func() {
+		select {
+		case <-p.done:
+			last()
+		case <-over:
+		}
+	}()
+	buffer := make([]byte, 32<<10)
+	for {
+		if isClosed(p.done) {
+			last()
+		}
+		n, err := from.Read(buffer)
+		if _, failed := to.Write(buffer[:n]); err != nil || failed != nil {
+			return
+		}
+	}
 }
 
 // throughTerminal is throughPipes for a terminal, which can change its size.

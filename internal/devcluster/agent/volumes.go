@@ -163,8 +163,13 @@ func link(source, at string) error {
 		return err
 	}
 	// A mount within another one is still there from the last run.
-	if to, err := os.Readlink(at); err == nil && to == source {
+	switch to, err := os.Readlink(at); {
+	case err == nil && to == source:
 		return nil
+	case err == nil: // That of another pod, in a claim.
+		if err := os.Remove(at); err != nil {
+			return err
+		}
 	}
 	return os.Symlink(source, at)
 }

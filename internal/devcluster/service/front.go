@@ -30,12 +30,12 @@ type session struct {
 }
 
 // listen accepts connections until ctx ends or it is closed.
-func listen(ctx context.Context, at netip.AddrPort, running *sync.WaitGroup) (*front, error) {
+func listen(ctx context.Context, at netip.AddrPort, to route, running *sync.WaitGroup) (*front, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at.String())
 	if err != nil {
 		return nil, err
 	}
-	f := &front{listener: listener, kept: map[netip.Addr]session{}}
+	f := &front{listener: listener, to: to, kept: map[netip.Addr]session{}}
 	running.Go(func() {
 		for {
 			connection, err := listener.Accept()

@@ -61,7 +61,18 @@ func (p *Proxy) writeHosts(namespace, path string) error {
 	if have, err := os.ReadFile(path); err == nil && string(have) == text {
 		return nil
 	}
-	return os.WriteFile(path, []byte(text), 0o644) //nolint:gosec // Like /etc/hosts, it is for all to read.
+	return overwrite(path, text)
+}
+
+// overwrite changes a file in place, as it is mounted, and never empties it: who looks a name
+// up meanwhile still finds those that stay.
+func overwrite(path, text string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644) //nolint:gosec // Like /etc/hosts, it is for all to read.
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteAt([]byte(text), 0)
+	return errors.Join(err, file.Truncate(int64(len(text))), file.Close())
 }
 
 // hosts are the lines for Services, their ready endpoints if they are headless, and

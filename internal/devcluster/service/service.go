@@ -147,7 +147,7 @@ func (p *Proxy) serve(ctx context.Context, wanted map[netip.AddrPort]route) {
 		f := p.fronts[at]
 		if f == nil {
 			var err error
-			if f, err = listen(ctx, at, &p.running); err != nil {
+			if f, err = listen(ctx, at, to, &p.running); err != nil {
 				p.log("serve %s: %v", to.name, err)
 				continue
 			}
