@@ -255,6 +255,9 @@ func (c *Cluster) Gateway() string {
 	return c.gateway.Address()
 }
 
+// Agent runs the process nodes; nil without such nodes.
+func (c *Cluster) Agent() *agent.Agent { return c.agent }
+
 // Audit counts requests.
 func (c *Cluster) Audit() *Audit { return c.audit }
 

@@ -1,16 +1,16 @@
 // Package agent runs pods as processes of this machine, as a kubelet runs them in
 // containers: what a rolling update, a probe, a preStop hook or a grace period does to
 // requests can be measured with it, and not only inferred. One agent has any number of
-// nodes. A pod's address 10.a.b.c is served at 127.a.b.c.
+// nodes, which may come and go while it runs. A pod's address 10.a.b.c is served at 127.a.b.c.
 package agent
 
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net/http"
 	"sync"
 	"time"
 
@@ -26,7 +26,8 @@ import (
 // Options are what an agent needs. All but Log and BackOff are required.
 type Options struct {
 	Config *rest.Config
-	Nodes  []Node
+	// Nodes are those that there are from the start.
+	Nodes []Node
 	// Octet is the second one of all pods' addresses.
 	Octet  int
 	Images Images
@@ -52,7 +53,8 @@ type Agent struct {
 	version string
 	spawner *spawner
 	events  record.EventBroadcaster
-	nodes   map[string]*node
+	// transport is what the nodes' clients share.
+	transport http.RoundTripper
 
 	// life ends when the agent is to stop.
 	life    context.Context //nolint:containedctx // Nodes that are switched on later live as long.
@@ -62,7 +64,11 @@ type Agent struct {
 	store    cache.Store
 	services corelisters.ServiceLister
 
-	mu sync.Mutex
+	// changing is held while a node is added or removed.
+	changing sync.Mutex
+
+	mu    sync.Mutex
+	nodes map[string]*node
 	// pods are those on the nodes, and gone tells each that its object is.
 	pods map[types.UID]*pod
 	gone map[types.UID]chan struct{}
@@ -105,14 +111,9 @@ func Start(ctx context.Context, o Options) (*Agent, error) {
 }
 
 func (a *Agent) start(ctx context.Context) error {
-	transport, err := rest.TransportFor(a.options.Config)
-	if err != nil {
+	var err error
+	if a.transport, err = rest.TransportFor(a.options.Config); err != nil {
 		return err
-	}
-	for _, described := range a.options.Nodes {
-		if a.nodes[described.Name], err = a.newNode(described, transport); err != nil {
-			return err
-		}
 	}
 	if err := a.watch(a.life); err != nil { //nolint:contextcheck // It goes on after the start.
 		return err
@@ -120,15 +121,10 @@ func (a *Agent) start(ctx context.Context) error {
 	if err := a.sweep(); err != nil {
 		return fmt.Errorf("remove what pods left: %w", err)
 	}
-	for _, n := range a.nodes {
-		if err := n.switchOn(ctx); err != nil {
-			return fmt.Errorf("start node %s: %w", n.Name, err)
+	for _, described := range a.options.Nodes {
+		if err := a.Add(ctx, described); err != nil {
+			return err
 		}
-		// Whatever it was when the cluster stopped, it is on now.
-		if err := errors.Join(annotate(ctx, a.client, n.Name, stateAnnotation, Running), annotate(ctx, a.client, n.Name, observedAnnotation, Running)); err != nil {
-			return fmt.Errorf("start node %s: %w", n.Name, err)
-		}
-		a.running.Go(func() { n.obey(a.life) })
 	}
 	return nil
 }
@@ -136,9 +132,11 @@ func (a *Agent) start(ctx context.Context) error {
 // Stop ends everything that runs, as a machine does that is switched off.
 func (a *Agent) Stop() {
 	a.cancel()
+	a.changing.Lock() // Who was adding a node has given up.
+	defer a.changing.Unlock()
 	a.running.Wait()
 	for _, n := range a.nodes {
-		n.running.Wait()
+		n.powerOff()
 	}
 	a.events.Shutdown()
 }

@@ -158,7 +158,7 @@ func (p *pod) resource(c *corev1.Container, ref *corev1.ResourceFieldSelector) (
 	list := map[string]corev1.ResourceList{"limits": c.Resources.Limits, "requests": c.Resources.Requests}[kind]
 	quantity, ok := list[corev1.ResourceName(name)]
 	if !ok && kind == "limits" {
-		quantity = capacity()[corev1.ResourceName(name)]
+		quantity = p.node.capacity()[corev1.ResourceName(name)]
 	}
 	divisor := ref.Divisor
 	if divisor.IsZero() {

@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"maps"
 	"net/http"
 	"runtime"
 	"slices"
@@ -36,9 +39,15 @@ const (
 	SimulatedTaint = "windlass.dev/simulated"
 )
 
-// Node is one process node.
+// Node is one process node. All but the name may be missing.
 type Node struct {
 	Name, Zone string
+	Labels     map[string]string
+	Taints     []corev1.Taint
+	// ProviderID is whose machine it is; empty for the agent's own.
+	ProviderID string
+	// Capacity is what it has in other amounts than nodes have otherwise.
+	Capacity corev1.ResourceList
 }
 
 // node is a Node with its machine.
@@ -55,6 +64,9 @@ type node struct {
 
 	// running is all that ends when the machine is switched off.
 	running sync.WaitGroup
+	// obeying is who switches it on and off, until abandon is called.
+	obeying sync.WaitGroup
+	abandon context.CancelFunc
 	// directed holds one: what is wanted of it has changed.
 	directed chan struct{}
 
@@ -66,14 +78,14 @@ type node struct {
 }
 
 // newNode makes a node that is off.
-func (a *Agent) newNode(described Node, transport http.RoundTripper) (*node, error) {
-	way := &gate{next: transport}
+func (a *Agent) newNode(described Node) (*node, error) {
+	way := &gate{next: a.transport}
 	client, err := kubernetes.NewForConfigAndClient(rest.AnonymousClientConfig(a.options.Config), &http.Client{Transport: way})
 	if err != nil {
 		return nil, err
 	}
 	return &node{
-		Node: described, agent: a, client: client, gate: way, state: Killed, directed: make(chan struct{}, 1),
+		Node: described, agent: a, client: client, gate: way, state: Killed, directed: make(chan struct{}, 1), off: func() {}, abandon: func() {},
 		record: a.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: described.Name}),
 	}, nil
 }
@@ -87,26 +99,37 @@ const (
 )
 
 // capacity is what a node says that it has. It is not enforced.
-func capacity() corev1.ResourceList {
-	return corev1.ResourceList{
+func (n *node) capacity() corev1.ResourceList {
+	all := corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewQuantity(int64(runtime.NumCPU())*8, resource.DecimalSI),
 		corev1.ResourceMemory:           resource.MustParse("64Gi"),
 		corev1.ResourceEphemeralStorage: resource.MustParse("100Gi"),
 		corev1.ResourcePods:             resource.MustParse("250"),
 	}
+	maps.Copy(all, n.Capacity)
+	return all
 }
 
 // register makes the node, or takes up the one that is there.
 func (n *node) register(ctx context.Context) error {
 	nodes := n.client.CoreV1().Nodes()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: map[string]string{
-		KindLabel: Process, corev1.LabelHostname: n.Name, corev1.LabelOSStable: runtime.GOOS, corev1.LabelArchStable: runtime.GOARCH,
+		corev1.LabelHostname: n.Name, corev1.LabelOSStable: runtime.GOOS, corev1.LabelArchStable: runtime.GOARCH,
 	}}}
 	if n.Zone != "" {
 		node.Labels[corev1.LabelTopologyZone], node.Labels[corev1.LabelTopologyRegion] = n.Zone, "local"
 	}
-	node.Spec.ProviderID = "process://" + n.Name
-	if _, err := nodes.Create(ctx, node, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	maps.Copy(node.Labels, n.Labels)
+	node.Labels[KindLabel] = Process
+	node.Spec.ProviderID, node.Spec.Taints = cmp.Or(n.ProviderID, "process://"+n.Name), n.Taints
+	_, err := nodes.Create(ctx, node, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		node, err = nodes.Get(ctx, n.Name, metav1.GetOptions{})
+		if err == nil && node.Labels[KindLabel] != Process {
+			return errors.New("there is another node of that name, which runs no processes")
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return n.heartbeat(ctx)
@@ -123,7 +146,7 @@ func (n *node) heartbeat(ctx context.Context) error {
 		n.uid = node.UID
 		n.agent.mu.Unlock()
 		now := metav1.Now()
-		node.Status.Capacity, node.Status.Allocatable = capacity(), capacity()
+		node.Status.Capacity, node.Status.Allocatable = n.capacity(), n.capacity()
 		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: hostIP}, {Type: corev1.NodeHostName, Address: n.Name}, {Type: corev1.NodeInternalDNS, Address: servingName}}
 		node.Status.DaemonEndpoints.KubeletEndpoint.Port = n.port.Load()
 		node.Status.NodeInfo = corev1.NodeSystemInfo{
@@ -187,6 +210,7 @@ func (n *node) renew(ctx context.Context) error {
 	lease, err := leases.Get(ctx, n.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: n.Name}}
+		lease.OwnerReferences = []metav1.OwnerReference{n.owner()}
 		lease.Spec = coordinationv1.LeaseSpec{HolderIdentity: &n.Name, LeaseDurationSeconds: new(int32(leaseLasts)), RenewTime: &now}
 		_, err = leases.Create(ctx, lease, metav1.CreateOptions{})
 		return err
@@ -194,9 +218,17 @@ func (n *node) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	lease.OwnerReferences = []metav1.OwnerReference{n.owner()}
 	lease.Spec.HolderIdentity, lease.Spec.RenewTime = &n.Name, &now
 	_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
 	return err
+}
+
+// owner has the lease go with the Node.
+func (n *node) owner() metav1.OwnerReference {
+	n.agent.mu.Lock()
+	defer n.agent.mu.Unlock()
+	return metav1.OwnerReference{APIVersion: "v1", Kind: "Node", Name: n.Name, UID: n.uid}
 }
 
 func (n *node) requestToken(ctx context.Context, o *corev1.Pod, source *corev1.ServiceAccountTokenProjection) (value string, expires time.Time, err error) {

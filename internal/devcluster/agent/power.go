@@ -82,15 +82,15 @@ func (a *Agent) direct(object any) {
 	if !ok {
 		return
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	n := a.nodes[o.Name]
 	if n == nil {
 		return
 	}
 	switch want := State(o.Annotations[stateAnnotation]); want {
 	case Running, Stopped, Killed, Partitioned:
-		a.mu.Lock()
 		n.wanted = want
-		a.mu.Unlock()
 		notify(n.directed)
 	default: // It has not been said, or it is nothing that a machine could be.
 	}
@@ -188,7 +188,10 @@ func (n *node) disconnect(now State) {
 // switchOff ends everything on the node without a word to anybody.
 func (n *node) switchOff(how State) {
 	n.disconnect(how)
-	n.off()
+	n.agent.mu.Lock()
+	off := n.off
+	n.agent.mu.Unlock()
+	off()
 	n.running.Wait()
 	n.agent.mu.Lock()
 	defer n.agent.mu.Unlock()

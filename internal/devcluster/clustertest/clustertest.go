@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"windlass.dev/internal/devcluster"
+	"windlass.dev/internal/devcluster/agent"
 	"windlass.dev/internal/devcluster/standin"
 )
 
@@ -102,6 +103,16 @@ func Gateway(tb testing.TB) string {
 		tb.Skip("the cluster has no process nodes")
 	}
 	return shared.cluster.Gateway()
+}
+
+// Agent runs the process nodes. The test is skipped on a given cluster, whose agent is in
+// another program.
+func Agent(tb testing.TB) *agent.Agent {
+	tb.Helper()
+	if shared.cluster == nil || shared.cluster.Agent() == nil {
+		tb.Skip("there is no agent here")
+	}
+	return shared.cluster.Agent()
 }
 
 // Config returns a configuration as a user: by a certificate on our own cluster,
