@@ -52,11 +52,12 @@ func devUpCommand() *cobra.Command {
 		Long: `Start a development cluster and run it until Ctrl-C, or in the background with
 --detach. What was in it at the last stop is there again, unless it was ephemeral.`,
 		Example: `  windlass dev up
-  windlass dev up --dir /tmp/other --nodes 5 --detach`,
+  windlass dev up --dir /tmp/other --nodes 5 --detach
+  windlass dev up --nodes 0 --process-nodes 3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.Nodes < 1 {
-				return usageError{fmt.Errorf("--nodes is %d: want at least 1", o.Nodes)}
+			if err := o.Check(); err != nil {
+				return usageError{err}
 			}
 			if o.FakeAWSSpeed < 1 {
 				return usageError{fmt.Errorf("--fake-aws-speed is %v: want at least 1", o.FakeAWSSpeed)}
@@ -71,7 +72,8 @@ func devUpCommand() *cobra.Command {
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 3, "`NUMBER` of simulated nodes")
 	cmd.Flags().IntVar(&o.ProcessNodes, "process-nodes", 0, "`NUMBER` of nodes that run pods as processes")
 	cmd.Flags().StringVar(&o.Images, "images", "", "`FOLDER` that says what process nodes run; before what ships with them")
-	cmd.Flags().BoolVar(&o.FakeAWS, "fake-aws", false, "add a fake AWS, whose instances become simulated nodes")
+	cmd.Flags().BoolVar(&o.FakeAWS, "fake-aws", false, "add a fake AWS, whose instances become nodes")
+	cmd.Flags().StringVar(&o.FakeAWSNodes, "fake-aws-nodes", "", "`KIND` of nodes that instances become, simulated or process; otherwise process if there are --process-nodes")
 	cmd.Flags().Float64Var(&o.FakeAWSSpeed, "fake-aws-speed", 1, "how many `TIMES` faster than life the fake AWS's time runs")
 	cmd.Flags().StringVar(&o.Version, "kubernetes", "", "minor `VERSION` of Kubernetes to behave as, such as 1.34; otherwise the newest")
 	cmd.Flags().BoolVar(&o.Ephemeral, "ephemeral", false, "remove the folder when the cluster stops")
@@ -150,7 +152,7 @@ func detached(ctx context.Context, o devcluster.Options, out io.Writer) error {
 		arguments = append(arguments, "--ephemeral")
 	}
 	if o.FakeAWS {
-		arguments = append(arguments, "--fake-aws", "--fake-aws-speed", fmt.Sprint(o.FakeAWSSpeed))
+		arguments = append(arguments, "--fake-aws", "--fake-aws-speed", fmt.Sprint(o.FakeAWSSpeed), "--fake-aws-nodes", o.FakeAWSNodes)
 	}
 	// Not bound to ctx: it is meant to outlive this program.
 	supervisor := &exec.Cmd{Path: program, Args: append([]string{program}, arguments...), Stdout: log, Stderr: log, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}

@@ -33,7 +33,7 @@ const (
 )
 
 // cloud is a fake AWS whose instances are nodes of the cluster. What is in it ends with
-// it; nodes that an earlier one left are removed at its start.
+// it; the nodes that it left are removed at the next start of the cluster.
 type cloud struct {
 	address string
 	server  *http.Server
@@ -42,11 +42,8 @@ type cloud struct {
 	log     *os.File
 }
 
-// startCloud starts the fake cloud, if there is to be one.
+// startCloud removes what an earlier cloud left, and starts one, if there is to be one.
 func (c *Cluster) startCloud(ctx context.Context) error {
-	if !c.options.FakeAWS {
-		return nil
-	}
 	config, err := c.ConfigFor(cloudUser, "system:masters")
 	if err != nil {
 		return err
@@ -55,9 +52,15 @@ func (c *Cluster) startCloud(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	machines := nodes.Simulated{Client: client, Tainted: c.options.ProcessNodes > 0}
-	if err := machines.Clean(ctx); err != nil {
+	if err := nodes.Clean(ctx, client); err != nil {
 		return err
+	}
+	if !c.options.FakeAWS {
+		return nil
+	}
+	var machines aws.Nodes = nodes.Simulated{Client: client, Tainted: c.options.runsProcesses()}
+	if c.options.instancesRun() {
+		machines = nodes.Process{Client: client, Agent: c.agent}
 	}
 	version, err := client.Discovery().ServerVersion()
 	if err != nil {

@@ -18,6 +18,22 @@ import (
 	"windlass.dev/internal/devcluster"
 )
 
+func sdkConfig(endpoint string) awssdk.Config {
+	return awssdk.Config{Region: devcluster.CloudRegion, BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("AKIA", "secret", "")}
+}
+
+// makeNodegroup makes the node group apps with two nodes.
+func makeNodegroup(t *testing.T, cloud *eks.Client) {
+	t.Helper()
+	_, err := cloud.CreateNodegroup(t.Context(), &eks.CreateNodegroupInput{
+		ClusterName: new("dev"), NodegroupName: new("apps"), NodeRole: new("arn:aws:iam::123456789012:role/node"), Subnets: []string{"subnet-eu-central-1a", "subnet-eu-central-1b"},
+		ScalingConfig: &ekstypes.NodegroupScalingConfig{MinSize: new(int32(1)), MaxSize: new(int32(3)), DesiredSize: new(int32(2))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestFakeAWS: a managed node group that is made through the SDK becomes nodes of the
 // cluster, and the next start begins without them.
 func TestFakeAWS(t *testing.T) {
@@ -43,18 +59,12 @@ func TestFakeAWS(t *testing.T) {
 	}
 	c, client := start()
 	endpoint := c.AWS()
-	cloud := eks.NewFromConfig(awssdk.Config{Region: devcluster.CloudRegion, BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("AKIA", "secret", "")})
+	cloud := eks.NewFromConfig(sdkConfig(endpoint))
 	cluster, err := cloud.DescribeCluster(ctx, &eks.DescribeClusterInput{Name: new("dev")})
 	if err != nil || *cluster.Cluster.Endpoint != c.Config().Host {
 		t.Errorf("the cluster is %+v, %v", cluster, err)
 	}
-	_, err = cloud.CreateNodegroup(ctx, &eks.CreateNodegroupInput{
-		ClusterName: new("dev"), NodegroupName: new("apps"), NodeRole: new("arn:aws:iam::123456789012:role/node"), Subnets: []string{"subnet-eu-central-1a", "subnet-eu-central-1b"},
-		ScalingConfig: &ekstypes.NodegroupScalingConfig{MinSize: new(int32(1)), MaxSize: new(int32(3)), DesiredSize: new(int32(2))},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	makeNodegroup(t, cloud)
 	eventually(t, "2 nodes", func(context.Context) (bool, error) { return nodes(client) == 2, nil })
 	if err := c.Stop(ctx); err != nil {
 		t.Fatal(err)

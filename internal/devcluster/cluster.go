@@ -58,12 +58,38 @@ type Options struct {
 	// times faster than life its time runs; less than 1 is 1.
 	FakeAWS      bool
 	FakeAWSSpeed float64
+	// FakeAWSNodes is what its instances are, agent.Process or agent.Simulated; empty is the
+	// first if there are process nodes, and the second otherwise.
+	FakeAWSNodes string
 	// Version is the minor version of Kubernetes that the control plane behaves as,
 	// such as 1.34; empty is its own. It can be up to three versions older.
 	Version string
 	// Out is told what takes how long; nil for nobody.
 	Out io.Writer
 }
+
+// Check says what is wrong with the options.
+func (o *Options) Check() error {
+	switch {
+	case o.Nodes < 0 || o.ProcessNodes < 0:
+		return fmt.Errorf("%d simulated nodes and %d process nodes: neither can be less than 0", o.Nodes, o.ProcessNodes)
+	case o.Nodes+o.ProcessNodes == 0 && !o.FakeAWS:
+		return errors.New("no nodes: want at least one, simulated or process, or a fake AWS whose instances are nodes")
+	case o.FakeAWSNodes != "" && !o.FakeAWS:
+		return fmt.Errorf("instances are %s nodes, and there is no fake AWS that could have any", o.FakeAWSNodes)
+	case o.FakeAWSNodes != "" && o.FakeAWSNodes != agent.Process && o.FakeAWSNodes != agent.Simulated:
+		return fmt.Errorf("instances are %q nodes: want %s or %s", o.FakeAWSNodes, agent.Simulated, agent.Process)
+	}
+	return nil
+}
+
+// instancesRun says that instances of the fake AWS are process nodes.
+func (o *Options) instancesRun() bool {
+	return o.FakeAWS && (o.FakeAWSNodes == agent.Process || o.FakeAWSNodes == "" && o.ProcessNodes > 0)
+}
+
+// runsProcesses says that there are process nodes, or can be.
+func (o *Options) runsProcesses() bool { return o.ProcessNodes > 0 || o.instancesRun() }
 
 // Cluster is one that runs in this process.
 type Cluster struct {
@@ -87,6 +113,9 @@ type Cluster struct {
 func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Out == nil {
 		o.Out = io.Discard
+	}
+	if err := o.Check(); err != nil {
+		return nil, err
 	}
 	var err error
 	if o.Binary, err = Find(o.Binary); err != nil {
@@ -249,7 +278,7 @@ func (c *Cluster) Kubeconfig() string { return filepath.Join(c.options.Dir, "kub
 // Gateway is the address that routes requests to pods on process nodes; empty without
 // such nodes.
 func (c *Cluster) Gateway() string {
-	if c.options.ProcessNodes == 0 {
+	if !c.options.runsProcesses() {
 		return ""
 	}
 	return c.gateway.Address()

@@ -36,7 +36,7 @@ func (c *Cluster) startAgent(ctx context.Context) error {
 	if err := removeOthers(ctx, c.admin, nodes); err != nil {
 		return fmt.Errorf("remove process nodes of an earlier start: %w", err)
 	}
-	if c.options.ProcessNodes == 0 {
+	if !c.options.runsProcesses() {
 		return nil
 	}
 	images, err := c.images()
@@ -84,18 +84,8 @@ func removeOthers(ctx context.Context, config *rest.Config, keep []agent.Node) e
 		if slices.ContainsFunc(keep, func(n agent.Node) bool { return n.Name == node.Name }) {
 			continue
 		}
-		if err := client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
+		if err := agent.RemoveNode(ctx, client, node.Name); err != nil {
 			return err
-		}
-		pods, err := client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node.Name})
-		if err != nil {
-			return err
-		}
-		for _, pod := range pods.Items {
-			err := client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
-			if ignoreNotFound(err) != nil {
-				return err
-			}
 		}
 	}
 	return nil

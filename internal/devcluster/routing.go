@@ -55,7 +55,7 @@ func (c *Cluster) startGateway(ctx context.Context) error {
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("make GatewayClass %s: %w", GatewayClass, err)
 	}
-	if c.options.ProcessNodes == 0 {
+	if !c.options.runsProcesses() {
 		return nil
 	}
 	return os.WriteFile(filepath.Join(c.options.Dir, gatewayFile), []byte(c.gateway.Address()+"\n"), 0o600)

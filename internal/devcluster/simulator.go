@@ -92,7 +92,7 @@ func (s *simulator) stop() {
 // startNodes makes the nodes and lets KWOK live their lives.
 func (s *simulator) startNodes(ctx context.Context, config *rest.Config, client kubernetes.Interface, octet int, o Options) error {
 	for i := range o.Nodes {
-		if err := makeNode(ctx, client, fmt.Sprintf("node-%d", i), o.ProcessNodes > 0); err != nil {
+		if err := makeNode(ctx, client, fmt.Sprintf("node-%d", i), o.runsProcesses()); err != nil {
 			return err
 		}
 	}
