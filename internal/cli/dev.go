@@ -35,7 +35,7 @@ tag does-not-exist never start. Annotations on a Job's pods change what they do:
 simulated.windlass.dev/outcome (succeed, fail or never) and
 simulated.windlass.dev/duration (such as 5s).`,
 	}
-	cmd.AddCommand(devUpCommand(), devDownCommand(), devStatusCommand(), devKubectlCommand(), devNodeCommand(), devTrafficCommand(), devStandInCommand())
+	cmd.AddCommand(devUpCommand(), devDownCommand(), devStatusCommand(), devKubectlCommand(), devNodeCommand(), devAWSCommand(), devTrafficCommand(), devStandInCommand())
 	return cmd
 }
 

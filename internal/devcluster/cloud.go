@@ -22,8 +22,8 @@ import (
 // cloudUser is who acts for the fake cloud's machines.
 const cloudUser = "windlass:cloud"
 
-// cloudFile has the fake cloud's address, for people and scripts.
-const cloudFile = "aws-endpoint"
+// CloudFile, in the state folder, has the fake cloud's address, for people and scripts.
+const CloudFile = "aws-endpoint"
 
 // The fake cloud is one region of one account, in which this cluster is one of EKS.
 const (
@@ -91,7 +91,7 @@ func (c *Cluster) startCloud(ctx context.Context) error {
 			fmt.Fprintf(log, "the server ended: %v\n", err)
 		}
 	})
-	return os.WriteFile(filepath.Join(c.options.Dir, cloudFile), []byte(c.cloud.address+"\n"), 0o600)
+	return os.WriteFile(filepath.Join(c.options.Dir, CloudFile), []byte(c.cloud.address+"\n"), 0o600)
 }
 
 // furnish makes what is in a new region: this cluster, and the images of EKS for it.

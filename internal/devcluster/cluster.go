@@ -237,7 +237,7 @@ func (c *Cluster) stopProcesses(ctx context.Context) error {
 	for _, p := range slices.Backward(c.processes) {
 		problems = append(problems, p.stop(ctx))
 	}
-	for _, name := range []string{"ready", "children.json", gatewayFile, cloudFile} {
+	for _, name := range []string{"ready", "children.json", gatewayFile, CloudFile} {
 		if err := os.Remove(filepath.Join(c.options.Dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			problems = append(problems, err)
 		}

@@ -32,6 +32,7 @@ type fake struct {
 	clock  *clocktesting.FakeClock
 	world  *world.World
 	server *aws.Server
+	url    string
 
 	ec2 *ec2.Client
 	asg *autoscaling.Client
@@ -53,7 +54,7 @@ func newFake(t *testing.T) *fake {
 		Retryer: func() awssdk.Retryer { return awssdk.NopRetryer{} },
 	}
 	return &fake{
-		clock: clock, world: w, server: server, ec2: ec2.NewFromConfig(config), asg: autoscaling.NewFromConfig(config), eks: eks.NewFromConfig(config),
+		clock: clock, world: w, server: server, url: listener.URL, ec2: ec2.NewFromConfig(config), asg: autoscaling.NewFromConfig(config), eks: eks.NewFromConfig(config),
 		elb: elb.NewFromConfig(config), ssm: ssm.NewFromConfig(config), sts: sts.NewFromConfig(config),
 	}
 }

@@ -35,8 +35,8 @@ type Failure struct{ Error *world.Error }
 
 // Limit is a token bucket.
 type Limit struct {
-	PerSecond float64
-	Burst     int
+	PerSecond float64 `json:"perSecond"`
+	Burst     int     `json:"burst"`
 }
 
 // Server answers for a world.
@@ -73,7 +73,8 @@ func (s *Server) Faults(f func(Call) *Failure) {
 	s.fault = f
 }
 
-// Throttle limits an action, such as ec2.DescribeInstances; nil lifts the limit.
+// Throttle limits an action, such as ec2.DescribeInstances; nil lifts the limit. What is
+// kept of an earlier limit's tokens is lost.
 func (s *Server) Throttle(action string, l *Limit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,6 +85,10 @@ func (s *Server) Throttle(action string, l *Limit) {
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, provocations) {
+		s.serveProvocation(w, r)
+		return
+	}
 	id := s.nextID()
 	w.Header().Set("X-Amzn-Requestid", id)
 	service, region := signedFor(r)
