@@ -30,7 +30,7 @@ func (a *Agent) Add(ctx context.Context, described Node) error {
 	defer a.changing.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(a.life, cancel)()
+	defer context.AfterFunc(a.life, cancel)() //nolint:contextcheck // The agent's end ends it, too.
 	if a.life.Err() != nil {
 		return fmt.Errorf("add node %s: the agent has stopped", described.Name)
 	}
@@ -48,7 +48,7 @@ func (a *Agent) Add(ctx context.Context, described Node) error {
 		return fmt.Errorf("add node %s: %w", n.Name, ErrHasNode)
 	}
 	if err := n.begin(ctx); err != nil {
-		n.powerOff() //nolint:contextcheck // It ends in any case.
+		n.powerOff()
 		a.mu.Lock()
 		delete(a.nodes, n.Name)
 		a.mu.Unlock()
@@ -58,7 +58,7 @@ func (a *Agent) Add(ctx context.Context, described Node) error {
 }
 
 // begin switches the node on, and has it obey from then on.
-func (n *node) begin(ctx context.Context) error {
+func (n *node) begin(ctx context.Context) error { //nolint:contextcheck // It obeys as long as the agent lives, not as the call.
 	if err := n.switchOn(ctx); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (n *node) begin(ctx context.Context) error {
 	}
 	exists, abandon := context.WithCancel(n.agent.life) //nolint:gosec // It is called when the node is removed.
 	n.abandon = abandon
-	n.obeying.Go(func() { n.obey(exists) }) //nolint:contextcheck // It goes on after the start.
+	n.obeying.Go(func() { n.obey(exists) })
 	return nil
 }
 
@@ -85,7 +85,7 @@ func (a *Agent) Remove(ctx context.Context, name string) error {
 		return fmt.Errorf("remove node %s: %w", name, ErrNoNode)
 	}
 	folders := a.foldersOn(n)
-	n.powerOff() //nolint:contextcheck // It ends in any case.
+	n.powerOff()
 	if err := RemoveNode(ctx, a.client, name); err != nil {
 		return err
 	}
