@@ -476,23 +476,7 @@ func (c *container) stop(ctx context.Context, p *process, grace time.Duration) {
 		return
 	}
 	deadline := time.Now().Add(grace)
-	// A machine that is shut down knows of no hooks.
-	if h := c.spec.Lifecycle; h != nil && h.PreStop != nil && c.pod.node.is() != Stopped {
-		ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-		go func() {
-			select {
-			case <-p.done: // A program that is gone needs no preparation for its end.
-			case <-c.pod.hurry:
-			case <-c.pod.power: // Nor has a machine without power any time for it.
-			}
-			cancel()
-		}()
-		if err := c.hook(ctx, h.PreStop); err != nil && ctx.Err() == nil {
-			c.warn(eventPreStop, "PreStopHook failed")
-			c.pod.agent.log("preStop of %s in pod %s: %v", c.spec.Name, c.pod, err)
-		}
-		cancel()
-	}
+	c.prepare(ctx, p, deadline)
 	p.terminate()
 	// The kubelet gives at least two seconds after preStop.
 	left := time.NewTimer(max(time.Until(deadline), min(grace, 2*time.Second)))
@@ -513,6 +497,30 @@ func (c *container) stop(ctx context.Context, p *process, grace time.Duration) {
 		p.kill()
 		<-p.done
 		return
+	}
+}
+
+// prepare runs the preStop hook, as long as there is time and something to prepare.
+func (c *container) prepare(ctx context.Context, p *process, deadline time.Time) {
+	// A machine that is shut down knows of no hooks.
+	h := c.spec.Lifecycle
+	if h == nil || h.PreStop == nil || c.pod.node.is() == Stopped {
+		return
+	}
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	defer cancel()
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-p.done: // A program that is gone needs no preparation for its end.
+		case <-c.pod.hurry:
+		case <-c.pod.power: // Nor has a machine without power any time for it.
+		}
+		cancel()
+	}()
+	if err := c.hook(ctx, h.PreStop); err != nil && ctx.Err() == nil {
+		c.warn(eventPreStop, "PreStopHook failed")
+		c.pod.agent.log("preStop of %s in pod %s: %v", c.spec.Name, c.pod, err)
 	}
 }
 
