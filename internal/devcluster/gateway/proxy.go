@@ -190,6 +190,12 @@ type readCloser struct {
 
 // nobody gets an answer that nobody wants.
 type nobody struct{ header http.Header }
+		// An answer that breaks off ends a handler by a panic, which no server recovers here.
+		defer func() {
+			if why := recover(); why != nil && why != http.ErrAbortHandler { //nolint:errorlint // It is panicked with as it is.
+				panic(why)
+			}
+		}()
 
 func (n *nobody) Header() http.Header         { return n.header }
 func (n *nobody) Write(b []byte) (int, error) { return len(b), nil }

@@ -234,3 +234,32 @@ func TestCORS(t *testing.T) {
 		}
 	}
 }
+// TestMirrorBreaksOff: an answer that nobody wants may break off. The server that the
+// gateway is makes ReverseProxy tell that by a panic.
+func TestMirrorBreaksOff(t *testing.T) {
+	t.Parallel()
+	other := backendServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "not all of it")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	a := to(backendServer(t, func(http.ResponseWriter, *http.Request) {}))
+	a.mirrors = []mirror{{endpoints: &endpoints{addresses: []string{other.Listener.Addr().String()}}, numerator: 1, denominator: 1}}
+	p := newProxy()
+	front := backendServer(t, func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, &rule{action: a}, 80) })
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, front.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := front.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	p.mirroring.Wait()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("the client got %d", response.StatusCode)
+	}
+}
+
