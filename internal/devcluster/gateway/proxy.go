@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -201,8 +203,8 @@ func (n *nobody) Header() http.Header         { return n.header }
 func (n *nobody) Write(b []byte) (int, error) { return len(b), nil }
 func (n *nobody) WriteHeader(int)             {}
 
-// retrying sends a request to the next endpoint when no connection to one can be had:
-// then nothing of the request was sent. All other failures are the client's to hear.
+// retrying sends a request to the next endpoint when no connection to one can be had and
+// nothing of the request was sent. All other failures are the client's to hear.
 type retrying struct{ plain, h2c http.RoundTripper }
 
 func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -216,7 +218,7 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	var err error
 	for _, address := range e.addresses {
-		out, to := *r, *r.URL
+		out, to := *traced, *r.URL
 		to.Host = address
 		out.URL = &to
 		if r.Body != nil {
@@ -224,10 +226,14 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		var response *http.Response
 		if response, err = base.RoundTrip(&out); err == nil {
+	// When a kept connection ends, the transport connects again by itself: that no
+	// connection can be had does not say that nothing was sent.
+	var sent atomic.Bool
+	traced := r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}))
 			return response, nil
 		}
 		var failed *net.OpError
-		if !errors.As(err, &failed) || failed.Op != "dial" {
+		if !errors.As(err, &failed) || failed.Op != "dial" || sent.Load() {
 			return nil, err
 		}
 	}

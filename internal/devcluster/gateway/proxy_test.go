@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,9 +11,11 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -86,6 +89,52 @@ func TestRetries(t *testing.T) {
 		if (err == nil) != c.ok {
 			t.Errorf("%v: %v", c.addresses, err)
 		}
+	}
+}
+
+// TestSentOnce: what was sent over a kept connection that ends is not sent to another
+// endpoint when the first one is gone for the transport too, which sends it again by itself.
+func TestSentOnce(t *testing.T) {
+	t.Parallel()
+	dying, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = dying.Close() })
+	go func() {
+		c, err := dying.Accept()
+		if err != nil {
+			return
+		}
+		defer func() { _ = c.Close() }()
+		requests := bufio.NewReader(c)
+		if _, err := http.ReadRequest(requests); err != nil {
+			return
+		}
+		fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		_, _ = http.ReadRequest(requests)
+		_ = dying.Close() // Killed while it works on the second one.
+	}()
+	var others atomic.Int32
+	other := backendServer(t, func(http.ResponseWriter, *http.Request) { others.Add(1) })
+	e := &exchange{addresses: []string{dying.Addr().String(), other.Listener.Addr().String()}}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	for _, ok := range []bool{true, false} {
+		r, err := http.NewRequestWithContext(context.WithValue(t.Context(), exchangeKey{}, e), http.MethodGet, "http://any/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := (&retrying{plain: transport}).RoundTrip(r)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		if (err == nil) != ok {
+			t.Errorf("the error is %v, want one: %t", err, !ok)
+		}
+	}
+	if n := others.Load(); n != 0 {
+		t.Errorf("the other endpoint got %d requests", n)
 	}
 }
 
