@@ -49,10 +49,10 @@ func newProxy() *proxy {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetXForwarded()
 			r.Out.Host = r.In.Host
-			if e := exchangeOf(r.In); e != nil && e.host != "" {
-				r.Out.Host = e.host
-			}
 			r.Out.URL.Scheme, r.Out.URL.RawQuery = "http", r.In.URL.RawQuery
+			if e := exchangeOf(r.In); e != nil {
+				e.change(r.Out)
+			}
 		},
 		Transport:      &retrying{plain: plain, h2c: h2c},
 		BufferPool:     &buffers{},
@@ -66,6 +66,18 @@ func newProxy() *proxy {
 			w.WriteHeader(status)
 		},
 	}}
+}
+
+// change changes what goes out: for the rule first, then for the backend. What the client
+// says about its connection, and what proxies say, has been settled before.
+func (e *exchange) change(out *http.Request) {
+	if e.host != "" {
+		out.Host = e.host
+	}
+	e.action.filters.request.change(out.Header)
+	if e.backend != nil {
+		e.backend.filters.request.change(out.Header)
+	}
 }
 
 // modify changes an answer's headers: for the backend first, then for the rule.
@@ -114,7 +126,6 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, u *rule, port int)
 		defer cancel()
 	}
 	r = r.WithContext(ctx)
-	a.filters.request.change(r.Header)
 	if a.rewrite != nil {
 		r, e.host = a.rewrite.of(r, u.path.value), a.rewrite.host
 	}
@@ -123,7 +134,6 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, u *rule, port int)
 			r = p.mirror(r, m, e)
 		}
 	}
-	b.filters.request.change(r.Header)
 	p.reverse.ServeHTTP(w, r)
 }
 
@@ -174,12 +184,18 @@ func (p *proxy) mirror(r *http.Request, m mirror, main *exchange) *http.Request 
 	if err != nil || len(body) > mirrored {
 		return &again
 	}
-	e := &exchange{addresses: addresses, h2c: m.endpoints.h2c, host: main.host, action: &action{}}
+	e := &exchange{addresses: addresses, h2c: m.endpoints.h2c, host: main.host, action: &action{filters: filters{request: main.action.filters.request}}}
 	ctx, cancel := context.WithTimeout(context.WithValue(context.WithoutCancel(r.Context()), exchangeKey{}, e), mirrorTimeout)
 	copied := r.Clone(ctx)
 	copied.Body = io.NopCloser(bytes.NewReader(body))
 	p.mirroring.Go(func() {
 		defer cancel()
+		// An answer that breaks off ends a handler by a panic, which no server recovers here.
+		defer func() {
+			if why := recover(); why != nil && why != http.ErrAbortHandler { //nolint:errorlint // It is panicked with as it is.
+				panic(why)
+			}
+		}()
 		p.reverse.ServeHTTP(&nobody{header: http.Header{}}, copied)
 	})
 	return &again
@@ -192,12 +208,6 @@ type readCloser struct {
 
 // nobody gets an answer that nobody wants.
 type nobody struct{ header http.Header }
-		// An answer that breaks off ends a handler by a panic, which no server recovers here.
-		defer func() {
-			if why := recover(); why != nil && why != http.ErrAbortHandler { //nolint:errorlint // It is panicked with as it is.
-				panic(why)
-			}
-		}()
 
 func (n *nobody) Header() http.Header         { return n.header }
 func (n *nobody) Write(b []byte) (int, error) { return len(b), nil }
@@ -216,6 +226,10 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 	if e.h2c {
 		base = t.h2c
 	}
+	// When a kept connection ends, the transport connects again by itself: that no
+	// connection can be had does not say that nothing was sent.
+	var sent atomic.Bool
+	traced := r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}))
 	var err error
 	for _, address := range e.addresses {
 		out, to := *traced, *r.URL
@@ -226,10 +240,6 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		var response *http.Response
 		if response, err = base.RoundTrip(&out); err == nil {
-	// When a kept connection ends, the transport connects again by itself: that no
-	// connection can be had does not say that nothing was sent.
-	var sent atomic.Bool
-	traced := r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}))
 			return response, nil
 		}
 		var failed *net.OpError

@@ -143,20 +143,21 @@ func TestFilters(t *testing.T) {
 	t.Parallel()
 	server := backendServer(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("From-Backend", "secret")
-		fmt.Fprintf(w, "%s %s set=%s add=%v gone=%s backend=%s", r.Host, r.RequestURI, r.Header.Get("Set"), r.Header["Add"], r.Header.Get("Gone"), r.Header.Get("Of-Backend"))
+		fmt.Fprintf(w, "%s %s set=%s add=%v gone=%s backend=%s proto=%s", r.Host, r.RequestURI, r.Header.Get("Set"), r.Header["Add"], r.Header.Get("Gone"), r.Header.Get("Of-Backend"), r.Header.Get("X-Forwarded-Proto"))
 	})
 	a := to(server)
 	a.filters = filters{
-		request:  headers{set: []header{{"Set", "new"}}, add: []header{{"Add", "two"}}, remove: []string{"Gone"}},
+		request:  headers{set: []header{{"Set", "new"}, {"X-Forwarded-Proto", "https"}}, add: []header{{"Add", "two"}}, remove: []string{"Gone"}},
 		response: headers{set: []header{{"From-Rule", "yes"}}, remove: []string{"From-Backend"}},
 	}
 	a.backends[0].filters.request.set = []header{{"Of-Backend", "yes"}}
 	a.rewrite = &rewrite{host: "inside.example.com", path: &replacement{value: "/new", prefix: true}}
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://outside.example.com/old/%2Fx?q=a;b", nil)
-	r.Header = http.Header{"Set": {"old"}, "Add": {"one"}, "Gone": {"here"}}
+	// What a client calls a matter of its connection does not go on, but a rule sets it.
+	r.Header = http.Header{"Set": {"old"}, "Add": {"one"}, "Gone": {"here"}, "Connection": {"Set, Of-Backend"}}
 	w := httptest.NewRecorder()
 	newProxy().serve(w, r, &rule{path: path{value: "/old"}, action: a}, 80)
-	want := "inside.example.com /new/%2Fx?q=a;b set=new add=[one two] gone= backend=yes"
+	want := "inside.example.com /new/%2Fx?q=a;b set=new add=[one two] gone= backend=yes proto=https"
 	if got := w.Body.String(); got != want {
 		t.Errorf("the backend sees %s, want %s", got, want)
 	}
@@ -231,24 +232,54 @@ func TestMirror(t *testing.T) {
 	other := backendServer(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.WriteHeader(http.StatusTeapot)
-		bodies <- r.Method + " " + r.URL.Path + " " + string(body)
+		bodies <- r.Method + " " + r.URL.Path + " " + string(body) + ", to " + r.Header.Get("Set") + r.Header.Get("Of-Backend")
 	})
 	server := backendServer(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
 	a := to(server)
 	a.mirrors = []mirror{{endpoints: &endpoints{addresses: []string{other.Listener.Addr().String()}}, numerator: 1, denominator: 1}, {numerator: 1, denominator: 1}}
+	a.filters.request.set, a.backends[0].filters.request.set = []header{{"Set", "both"}}, []header{{"Of-Backend", " one only"}}
 	w := httptest.NewRecorder()
 	p := newProxy()
 	p.serve(w, httptest.NewRequestWithContext(t.Context(), http.MethodPut, "http://a.com/x", strings.NewReader("what was sent")), &rule{action: a}, 80)
 	if w.Code != http.StatusOK || w.Body.String() != "what was sent" {
 		t.Errorf("the client got %d %q", w.Code, w.Body.String())
 	}
-	if diff := cmp.Diff("PUT /x what was sent", <-bodies); diff != "" {
+	if diff := cmp.Diff("PUT /x what was sent, to both", <-bodies); diff != "" {
 		t.Error(diff)
 	}
 	p.mirroring.Wait()
 	never := mirror{endpoints: &endpoints{}, numerator: 0, denominator: 100}
 	if never.chosen() {
 		t.Error("none of a hundred was chosen")
+	}
+}
+
+// TestMirrorBreaksOff: an answer that nobody wants may break off. The server that the
+// gateway is makes ReverseProxy tell that by a panic.
+func TestMirrorBreaksOff(t *testing.T) {
+	t.Parallel()
+	other := backendServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "not all of it")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	a := to(backendServer(t, func(http.ResponseWriter, *http.Request) {}))
+	a.mirrors = []mirror{{endpoints: &endpoints{addresses: []string{other.Listener.Addr().String()}}, numerator: 1, denominator: 1}}
+	p := newProxy()
+	front := backendServer(t, func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, &rule{action: a}, 80) })
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, front.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := front.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	p.mirroring.Wait()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("the client got %d", response.StatusCode)
 	}
 }
 
@@ -283,32 +314,3 @@ func TestCORS(t *testing.T) {
 		}
 	}
 }
-// TestMirrorBreaksOff: an answer that nobody wants may break off. The server that the
-// gateway is makes ReverseProxy tell that by a panic.
-func TestMirrorBreaksOff(t *testing.T) {
-	t.Parallel()
-	other := backendServer(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "100")
-		_, _ = io.WriteString(w, "not all of it")
-		_ = http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler)
-	})
-	a := to(backendServer(t, func(http.ResponseWriter, *http.Request) {}))
-	a.mirrors = []mirror{{endpoints: &endpoints{addresses: []string{other.Listener.Addr().String()}}, numerator: 1, denominator: 1}}
-	p := newProxy()
-	front := backendServer(t, func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, &rule{action: a}, 80) })
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, front.URL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := front.Client().Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = response.Body.Close()
-	p.mirroring.Wait()
-	if response.StatusCode != http.StatusOK {
-		t.Errorf("the client got %d", response.StatusCode)
-	}
-}
-
