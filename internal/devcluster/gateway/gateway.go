@@ -50,6 +50,7 @@ type Gateway struct {
 	options  Options
 	listener net.Listener
 	server   *http.Server
+	breakOff context.CancelFunc
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 	proxy    *proxy
@@ -103,7 +104,7 @@ func Start(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	g.use(running, g.plan(w))
-	g.server = newServer(g)
+	g.server, g.breakOff = newServer(ctx, g)
 	g.running.Go(func() { g.follow(running) })
 	g.running.Go(func() { g.apply(running) })
 	g.running.Go(func() { g.report(running) })
@@ -118,6 +119,7 @@ func (g *Gateway) Address() string { return g.listener.Addr().String() }
 func (g *Gateway) Stop() {
 	g.cancel()
 	_ = g.server.Close() // The listener is ours alone.
+	g.breakOff()
 	g.running.Wait()
 	g.sockets.stop()
 	g.proxy.mirroring.Wait()

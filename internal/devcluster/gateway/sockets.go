@@ -30,6 +30,8 @@ type socket struct {
 	server   *http.Server
 	ended    chan struct{}
 	port     atomic.Pointer[port]
+	// breakOff ends what was upgraded: the server does not know such connections any more.
+	breakOff context.CancelFunc
 }
 
 // opening is what became of a port: where it is served, or why it is not.
@@ -67,7 +69,7 @@ func (s *sockets) serve(ctx context.Context, ports map[netip.AddrPort]*port) map
 const grace = 10 * time.Second
 
 // close stops listening at once, so that the port can be taken again, and lets end what is
-// under way.
+// under way. What was upgraded has no end of its own to wait for.
 func (s *sockets) close(ctx context.Context, one *socket) {
 	_ = one.listener.Close() // The listener is ours alone.
 	s.closing.Go(func() {
@@ -76,6 +78,7 @@ func (s *sockets) close(ctx context.Context, one *socket) {
 		if one.server.Shutdown(ctx) != nil {
 			_ = one.server.Close()
 		}
+		one.breakOff()
 		<-one.ended
 	})
 }
@@ -84,6 +87,7 @@ func (s *sockets) close(ctx context.Context, one *socket) {
 func (s *sockets) stop() {
 	for _, one := range s.open {
 		_ = one.server.Close() // As above.
+		one.breakOff()
 		<-one.ended
 	}
 	s.closing.Wait()
@@ -95,7 +99,7 @@ func openSocket(ctx context.Context, at netip.AddrPort, secure bool, p *proxy) (
 		return nil, err
 	}
 	one := &socket{proxy: p, secure: secure, listener: listener, ended: make(chan struct{})}
-	one.server = newServer(one)
+	one.server, one.breakOff = newServer(ctx, one)
 	go func() {
 		defer close(one.ended)
 		if secure {
@@ -109,11 +113,16 @@ func openSocket(ctx context.Context, at netip.AddrPort, secure bool, p *proxy) (
 	return one, nil
 }
 
-func newServer(h http.Handler) *http.Server {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols)}
+// newServer returns a server, and what ends the contexts of its requests, which ctx does not.
+func newServer(ctx context.Context, h http.Handler) (*http.Server, context.CancelFunc) {
+	requests, breakOff := context.WithCancel(context.WithoutCancel(ctx))
+	s := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols),
+		BaseContext: func(net.Listener) context.Context { return requests },
+	}
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetUnencryptedHTTP2(true)
-	return s
+	return s, breakOff
 }
 
 // unprivileged is added to a port that only root may listen on: 80 becomes 8080, and 443

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -157,4 +160,62 @@ func TestLowPort(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
+}
+
+// TestUpgraded: a connection that was upgraded ends with its listener, and with the gateway.
+func TestUpgraded(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*sockets){
+		"the listener goes": func(s *sockets) { s.serve(context.Background(), nil) },
+		"the gateway stops": (*sockets).stop,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := given(t).plan(101, nil)
+			for _, one := range p.ports {
+				one.listeners = hosts[*served]{}
+				one.listeners.set("", &served{table: compile([]rule{{path: path{value: "/"}, action: to(backendServer(t, echo))}})})
+			}
+			where := freePort(t)
+			s := &sockets{proxy: newProxy(), open: map[netip.AddrPort]*socket{}}
+			t.Cleanup(s.stop)
+			if o := s.serve(t.Context(), at(p, where))[where]; o.err != nil {
+				t.Fatal(o.err)
+			}
+			c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", where.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a.com\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+			answers := bufio.NewReader(c)
+			response, err := http.ReadResponse(answers, nil)
+			if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
+				t.Fatalf("%+v, %v", response, err)
+			}
+			_ = response.Body.Close()
+			fmt.Fprintln(c, "ping")
+			if line, err := answers.ReadString('\n'); line != "ping\n" {
+				t.Fatalf("%q, %v", line, err)
+			}
+			end(s)
+			if _, err := answers.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("it goes on: %v", err)
+			}
+		})
+	}
+}
+
+// echo upgrades a connection and says what it hears.
+func echo(w http.ResponseWriter, _ *http.Request) {
+	c, both, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer func() { _ = c.Close() }()
+	fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+	_, _ = io.Copy(c, both)
 }
