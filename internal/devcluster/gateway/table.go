@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -70,20 +69,20 @@ type backend struct {
 	filters   filters
 }
 
-// endpoints are the addresses behind a Service's port, taken in turn.
+// endpoints are the addresses behind a Service's port.
 type endpoints struct {
 	addresses []string
 	// h2c says that they speak HTTP/2 without TLS.
-	h2c  bool
-	next atomic.Uint64
+	h2c bool
 }
 
-// order returns all addresses, beginning with another one each time.
+// order returns all addresses in turn, beginning with any: endpoints are made anew with
+// each plan, and a count of requests that begins with them would favour the first ones.
 func (e *endpoints) order() []string {
 	if len(e.addresses) == 0 {
 		return nil
 	}
-	first := int(e.next.Add(1) % uint64(len(e.addresses))) //nolint:gosec // Less than a length.
+	first := rand.IntN(len(e.addresses)) //nolint:gosec // Chance, not a secret.
 	return slices.Concat(e.addresses[first:], e.addresses[:first])
 }
 
