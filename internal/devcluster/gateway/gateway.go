@@ -36,7 +36,8 @@ type Options struct {
 
 // gather is how long changes are gathered at least before a plan is made of them. If plans
 // take long, as with thousands of Services, it is as many times as long as the last one
-// took as share says, so that they never take more than that share of a processor.
+// took as share says, so that making them never takes more than that share of a processor.
+// The report of a plan comes on top of it.
 const (
 	gather = 20 * time.Millisecond
 	share  = 10
@@ -65,6 +66,8 @@ type Gateway struct {
 	// effect is the latest plan in effect, and reports says that there is a new one.
 	effect  atomic.Pointer[effect]
 	reports chan struct{}
+	// old are the versions of objects, by UID, that are known not to be the latest.
+	old sync.Map
 }
 
 // due is a plan with the time at which it takes effect.
