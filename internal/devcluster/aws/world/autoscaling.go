@@ -261,6 +261,11 @@ func (s *State) DeleteAutoScalingGroup(in *DeleteAutoScalingGroupInput) (*Empty,
 	if !in.ForceDelete && len(s.members(g)) > 0 {
 		return nil, refuse("ResourceInUse", "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) still in the group.")
 	}
+	for _, n := range s.Nodegroups {
+		if n.Group == g.Name {
+			n.Due = s.Now // Whose group it is, sees it.
+		}
+	}
 	if len(s.members(g)) == 0 {
 		delete(s.Groups, g.Name)
 		return &Empty{}, nil

@@ -306,9 +306,12 @@ func (s *State) ListNodegroups(in *ListNodegroupsInput) (*ListNodegroupsOutput, 
 
 // DeleteNodegroup drains the nodes, for five minutes at most, and then ends them.
 func (s *State) DeleteNodegroup(in *NodegroupInput) (*NodegroupOutput, error) {
-	n, err := s.idle(in.ClusterName, in.NodegroupName)
+	n, err := s.nodegroup(in.ClusterName, in.NodegroupName)
 	if err != nil {
 		return nil, err
+	}
+	if n.Roll != nil {
+		return nil, busy(n)
 	}
 	n.Status, n.Roll, n.Due = "DELETING", &Roll{Phase: deletion, Leaving: map[string]Leaving{}}, s.Now
 	for _, i := range s.counted(s.Groups[n.Group]) {
@@ -318,14 +321,25 @@ func (s *State) DeleteNodegroup(in *NodegroupInput) (*NodegroupOutput, error) {
 	return &NodegroupOutput{n.describe()}, nil
 }
 
-// idle finds a node group to which nothing is being done.
+func busy(n *Nodegroup) error {
+	return refuse("ResourceInUseException", "Nodegroup %s is currently %s", n.NodegroupName, n.Status)
+}
+
+// idle finds a node group to which nothing is being done, and which still launches from
+// what EKS made for it.
 func (s *State) idle(cluster, name string) (*Nodegroup, error) {
 	n, err := s.nodegroup(cluster, name)
 	if err != nil {
 		return nil, err
 	}
-	if n.Status != "ACTIVE" && n.Status != "DEGRADED" {
-		return nil, refuse("ResourceInUseException", "Nodegroup %s is currently %s", name, n.Status)
+	g := s.groupOf(n)
+	switch {
+	case n.Status != "ACTIVE" && n.Status != "DEGRADED":
+		return nil, busy(n)
+	case g == nil:
+		return nil, refuse("InvalidRequestException", "The Auto Scaling group %s of the node group %s does not exist", n.Group, name)
+	case s.Templates[n.Template] == nil || g.Template == nil || g.Template.LaunchTemplateId != n.Template:
+		return nil, refuse("InvalidRequestException", "The Auto Scaling group %s does not launch from the template %s of the node group %s", n.Group, n.Template, name)
 	}
 	return n, nil
 }

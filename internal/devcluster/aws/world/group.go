@@ -106,8 +106,11 @@ func (s *State) group(name string) (*Group, error) {
 	return nil, invalid("AutoScalingGroup name not found - no such group: %s", name)
 }
 
-// members are a group's instances, the oldest first.
+// members are a group's instances, the oldest first. A group that is gone has none.
 func (s *State) members(g *Group) []*Instance {
+	if g == nil {
+		return nil
+	}
 	var all []*Instance
 	for _, i := range s.Instances {
 		if i.Member != nil && i.Member.Group == g.Name {

@@ -124,6 +124,9 @@ func (s *State) stepNodegroup(n *Nodegroup) {
 	switch {
 	case n.Roll != nil && n.Roll.Phase == deletion:
 		again = s.stepDeletion(n)
+	case s.groupOf(n) == nil:
+		s.orphan(n)
+		again = false
 	case n.Roll != nil:
 		s.stepRoll(n)
 	case n.Status == "CREATING":
@@ -136,6 +139,24 @@ func (s *State) stepNodegroup(n *Nodegroup) {
 	if again {
 		n.Due = s.Now.Add(s.Config.Times.Evaluate)
 	}
+}
+
+// groupOf is the group that EKS made for a node group, unless somebody deletes it.
+func (s *State) groupOf(n *Nodegroup) *Group {
+	if g := s.Groups[n.Group]; g != nil && !g.Deleting {
+		return g
+	}
+	return nil
+}
+
+// orphan notes that somebody deletes the group of a node group, and fails what was being
+// done to that.
+func (s *State) orphan(n *Nodegroup) {
+	const why = "We couldn't find the Auto Scaling group associated with the managed node group."
+	if n.Roll != nil {
+		s.conclude(n, &ErrorDetail{ErrorCode: "Unknown", ErrorMessage: why, ResourceIds: []string{n.Group}})
+	}
+	n.Status, n.Issues = "DEGRADED", []Issue{{"AutoScalingGroupNotFound", why, []string{n.Group}}}
 }
 
 // upToDate counts the nodes that serve and have at least a version of the template.
@@ -240,8 +261,14 @@ func (s *State) endRoll(n *Nodegroup, problem *ErrorDetail) {
 	if r.Suspended {
 		g.Suspended = slices.DeleteFunc(slices.Clone(g.Suspended), func(p string) bool { return p == AZRebalance })
 	}
+	s.conclude(n, problem)
+	s.touch(g)
+}
+
+// conclude says how an update ended.
+func (s *State) conclude(n *Nodegroup, problem *ErrorDetail) {
 	for _, u := range n.Updates {
-		if u.Id != r.UpdateId {
+		if u.Id != n.Roll.UpdateId {
 			continue
 		}
 		u.Status = "Successful"
@@ -250,7 +277,6 @@ func (s *State) endRoll(n *Nodegroup, problem *ErrorDetail) {
 		}
 	}
 	n.Status, n.Roll, n.ModifiedAt = "ACTIVE", nil, s.Now
-	s.touch(g)
 }
 
 // stepDeletion ends the group once its nodes are drained, and reports whether it goes on.

@@ -208,3 +208,96 @@ func TestDeleteNodegroup(t *testing.T) {
 		t.Errorf("left are %d node groups, %d groups, %d templates, %d volumes", len(s.Nodegroups), len(s.Groups), len(s.Templates), len(s.Volumes))
 	}
 }
+
+// TestNodegroupWithoutItsGroup: somebody deletes what EKS made. Nothing can be done to the
+// node group then but to delete it.
+func TestNodegroupWithoutItsGroup(t *testing.T) {
+	t.Parallel()
+	group := func(t *testing.T, s *State, n *Nodegroup) {
+		t.Helper()
+		must(t, s.DeleteAutoScalingGroup, &DeleteAutoScalingGroupInput{AutoScalingGroupName: n.Group, ForceDelete: true})
+	}
+	update := func(t *testing.T, s *State, _ *Nodegroup) {
+		t.Helper()
+		must(t, s.UpdateNodegroupVersion, &UpdateNodegroupVersionInput{ClusterName: "dev", NodegroupName: "apps"})
+	}
+	for name, c := range map[string]struct {
+		before, gone func(*testing.T, *State, *Nodegroup)
+		status       string
+		issue        string
+		update       string
+	}{
+		"the group":                  {gone: group, status: "DEGRADED", issue: "AutoScalingGroupNotFound"},
+		"the group during an update": {before: update, gone: group, status: "DEGRADED", issue: "AutoScalingGroupNotFound", update: failed},
+		"the template": {gone: func(t *testing.T, s *State, n *Nodegroup) {
+			t.Helper()
+			must(t, s.DeleteLaunchTemplate, &DeleteLaunchTemplateInput{LaunchTemplateId: n.Template})
+		}, status: "ACTIVE"},
+		"another template": {gone: func(t *testing.T, s *State, n *Nodegroup) {
+			t.Helper()
+			must(t, s.UpdateAutoScalingGroup, &UpdateAutoScalingGroupInput{AutoScalingGroupName: n.Group, MixedInstancesPolicy: &MixedInstancesPolicy{
+				LaunchTemplate: &MixedTemplate{LaunchTemplateSpecification: &LaunchTemplateSpecification{LaunchTemplateName: "nodes", Version: "1"}},
+			}})
+		}, status: "ACTIVE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, n := withNodegroup(t)
+			if c.before != nil {
+				c.before(t, s, n)
+			}
+			c.gone(t, s, n)
+			s.after(10 * time.Minute)
+			issue := ""
+			for _, i := range n.Issues {
+				issue += i.Code
+			}
+			if issue != c.issue || n.Status != c.status {
+				t.Errorf("the node group is %s by %q, want %s by %q", n.Status, issue, c.status, c.issue)
+			}
+			if c.update != "" && n.Updates[0].Status != c.update {
+				t.Errorf("the update is %+v", n.Updates[0])
+			}
+			_, err := s.UpdateNodegroupVersion(&UpdateNodegroupVersionInput{ClusterName: "dev", NodegroupName: "apps"})
+			wantCode(t, err, "InvalidRequestException")
+			_, err = s.UpdateNodegroupConfig(&UpdateNodegroupConfigInput{ClusterName: "dev", NodegroupName: "apps", ScalingConfig: &ScalingConfig{DesiredSize: new(2)}})
+			wantCode(t, err, "InvalidRequestException")
+			must(t, s.DeleteNodegroup, &NodegroupInput{"dev", "apps"})
+			roll(s, n, 10*time.Minute, "")
+			if len(s.Nodegroups) != 0 || len(s.Groups) != 0 {
+				t.Errorf("left are %d node groups, %d groups", len(s.Nodegroups), len(s.Groups))
+			}
+		})
+	}
+}
+
+// TestNodegroupThatDoesNotCome: one whose nodes do not come can be deleted, and one
+// whose group is deleted meanwhile is told so.
+func TestNodegroupThatDoesNotCome(t *testing.T) {
+	t.Parallel()
+	for name, groupGone := range map[string]bool{"without capacity": false, "without its group": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := made(t)
+			publish(t, s, "1.34.1-1")
+			s.Room[Pool{Zone: "eu-central-1a", InstanceType: "t3.medium"}] = 0
+			must(t, s.CreateCluster, &CreateClusterInput{Name: "dev", RoleArn: "arn:aws:iam::1:role/eks"})
+			must(t, s.CreateNodegroup, &CreateNodegroupInput{ClusterName: "dev", NodegroupName: "apps", NodeRole: "arn:aws:iam::1:role/node", Subnets: []string{"subnet-eu-central-1a"}})
+			s.after(time.Hour)
+			n, want := s.Nodegroups["dev/apps"], "CREATING"
+			if groupGone {
+				want = "DEGRADED"
+				must(t, s.DeleteAutoScalingGroup, &DeleteAutoScalingGroupInput{AutoScalingGroupName: n.Group, ForceDelete: true})
+			}
+			s.after(time.Minute)
+			if n.Status != want {
+				t.Errorf("it is %s, want %s", n.Status, want)
+			}
+			must(t, s.DeleteNodegroup, &NodegroupInput{"dev", "apps"})
+			s.after(time.Minute)
+			if len(s.Nodegroups) != 0 || len(s.Groups) != 0 {
+				t.Errorf("left are %d node groups, %d groups", len(s.Nodegroups), len(s.Groups))
+			}
+		})
+	}
+}
