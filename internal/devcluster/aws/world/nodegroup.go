@@ -1,6 +1,7 @@
 package world
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -198,6 +199,10 @@ func (s *State) stepUpgrade(n *Nodegroup, g *Group, r *Roll) {
 			old = append(old, i)
 		}
 	}
+	// What ended by itself is nobody's to wait for.
+	maps.DeleteFunc(r.Leaving, func(id string, _ Leaving) bool {
+		return !slices.ContainsFunc(old, func(i *Instance) bool { return i.InstanceId == id })
+	})
 	for _, i := range old {
 		l, leaving := r.Leaving[i.InstanceId]
 		switch {

@@ -209,6 +209,28 @@ func TestDeleteNodegroup(t *testing.T) {
 	}
 }
 
+// TestNodegroupUpdateSurvivesACrash: a node that ends by itself while it is drained is
+// nobody's to wait for.
+func TestNodegroupUpdateSurvivesACrash(t *testing.T) {
+	t.Parallel()
+	s, n := withNodegroup(t)
+	image := publish(t, s, "1.34.2-1")
+	must(t, s.UpdateNodegroupVersion, &UpdateNodegroupVersionInput{ClusterName: "dev", NodegroupName: "apps"})
+	for end := s.Now.Add(time.Hour); len(n.Roll.Leaving) == 0 && s.Now.Before(end); {
+		s.after(time.Second)
+	}
+	for id := range n.Roll.Leaving {
+		if err := s.Crash(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Effects = nil
+	roll(s, n, time.Hour, "")
+	if diff := cmp.Diff(map[string]int{image: 3}, images(s, n)); diff != "" || n.Status != "ACTIVE" || n.Updates[0].Status != successful {
+		t.Errorf("the node group is %s, the update %+v: %s", n.Status, n.Updates[0], diff)
+	}
+}
+
 // TestNodegroupWithoutItsGroup: somebody deletes what EKS made. Nothing can be done to the
 // node group then but to delete it.
 func TestNodegroupWithoutItsGroup(t *testing.T) {
