@@ -112,3 +112,97 @@ func TestTheDeadGetNoRequests(t *testing.T) {
 		t.Errorf("%d are targets", n)
 	}
 }
+
+// TestOtherTemplate: instances of a template that the group has no more go first, whatever
+// the numbers of the versions are.
+func TestOtherTemplate(t *testing.T) {
+	t.Parallel()
+	specification := func() *LaunchTemplateSpecification {
+		return &LaunchTemplateSpecification{LaunchTemplateName: "new", Version: "$Latest"}
+	}
+	for name, to := range map[string]UpdateAutoScalingGroupInput{
+		"a template": {LaunchTemplate: specification()},
+		"a mix":      {MixedInstancesPolicy: &MixedInstancesPolicy{LaunchTemplate: &MixedTemplate{LaunchTemplateSpecification: specification()}}},
+		"an override's": {MixedInstancesPolicy: &MixedInstancesPolicy{LaunchTemplate: &MixedTemplate{
+			LaunchTemplateSpecification: &LaunchTemplateSpecification{LaunchTemplateName: "third", Version: "$Latest"},
+			Overrides:                   []Override{{InstanceType: "m7i.large", LaunchTemplateSpecification: specification()}},
+		}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := made(t)
+			must(t, s.CreateLaunchTemplateVersion, &CreateLaunchTemplateVersionInput{LaunchTemplateName: "nodes", SourceVersion: "1", LaunchTemplateData: TemplateData{}})
+			g := withGroup(t, s, 3)
+			for _, made := range []string{"new", "third"} {
+				must(t, s.CreateLaunchTemplate, &CreateLaunchTemplateInput{LaunchTemplateName: made, LaunchTemplateData: TemplateData{ImageId: "ami-2", InstanceType: "m7i.large"}})
+			}
+			to.AutoScalingGroupName = "workers"
+			must(t, s.UpdateAutoScalingGroup, &to)
+			for _, n := range []int{6, 3} {
+				must(t, s.SetDesiredCapacity, &SetDesiredCapacityInput{AutoScalingGroupName: "workers", DesiredCapacity: &n})
+				s.after(5 * time.Minute)
+			}
+			left := map[string]int{}
+			for _, i := range s.counted(g) {
+				left[i.Member.Template.LaunchTemplateName]++
+			}
+			if diff := cmp.Diff(map[string]int{"new": 3}, left); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestUnhealthyStaysWithoutTerminate: what is unhealthy is replaced by ending it, which two
+// processes can keep a group from.
+func TestUnhealthyStaysWithoutTerminate(t *testing.T) {
+	t.Parallel()
+	for process, want := range map[string]string{Terminate: Running, ReplaceUnhealthy: Running, AZRebalance: Terminated} {
+		t.Run(process, func(t *testing.T) {
+			t.Parallel()
+			s := made(t)
+			g := withGroup(t, s, 3)
+			must(t, s.SuspendProcesses, &ScalingProcessInput{"workers", []string{process}})
+			i := s.members(g)[0]
+			must(t, s.SetInstanceHealth, &SetInstanceHealthInput{InstanceId: i.InstanceId, HealthStatus: "Unhealthy"})
+			s.after(5 * time.Minute)
+			if i.State != want {
+				t.Errorf("it is %s, want %s", i.State, want)
+			}
+			must(t, s.ResumeProcesses, &ScalingProcessInput{"workers", []string{process}})
+			s.after(5 * time.Minute)
+			if i.State != Terminated {
+				t.Errorf("resumed, it is %s", i.State)
+			}
+		})
+	}
+}
+
+// TestDeleteHook: who waits for a hook that is deleted does not come, and who goes waits for
+// the other hooks, whatever the default result is.
+func TestDeleteHook(t *testing.T) {
+	t.Parallel()
+	for transition, sizes := range map[string][2]int{onLaunch: {0, 1}, onTerminate: {1, 0}} {
+		for _, result := range []string{"CONTINUE", "ABANDON"} {
+			t.Run(transition+" "+result, func(t *testing.T) {
+				t.Parallel()
+				s := made(t)
+				g := withGroup(t, s, sizes[0])
+				for _, name := range []string{"h", "other"} {
+					must(t, s.PutLifecycleHook, &PutLifecycleHookInput{AutoScalingGroupName: "workers", LifecycleHookName: name, LifecycleTransition: transition, DefaultResult: result})
+				}
+				must(t, s.SetDesiredCapacity, &SetDesiredCapacityInput{AutoScalingGroupName: "workers", DesiredCapacity: &sizes[1]})
+				s.after(time.Minute)
+				i := s.members(g)[0]
+				if l := i.Member.Lifecycle; l != PendingWait && l != TerminatingWait {
+					t.Fatalf("it is %s, and waits for nothing", l)
+				}
+				must(t, s.DeleteLifecycleHook, &DeleteLifecycleHookInput{"workers", "h"})
+				s.after(5 * time.Minute)
+				if goes := transition == onLaunch; i.alive() == goes || !goes && i.Member.Lifecycle != TerminatingWait {
+					t.Errorf("it is %s", i.State)
+				}
+			})
+		}
+	}
+}

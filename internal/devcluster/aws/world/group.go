@@ -167,8 +167,9 @@ func (s *State) finishDeletion(g *Group) {
 	}
 }
 
-// checkHealth ends what is not healthy.
+// checkHealth ends what is not healthy, unless the group may not replace, or not end.
 func (s *State) checkHealth(g *Group) {
+	replace := !g.suspended(ReplaceUnhealthy) && !g.suspended(Terminate)
 	for _, i := range s.members(g) {
 		m := i.Member
 		if m.ending() {
@@ -177,7 +178,7 @@ func (s *State) checkHealth(g *Group) {
 		if !g.suspended(HealthCheck) && m.Health == healthy && s.ill(g, i) {
 			m.Health = unhealthy
 		}
-		if m.Health == unhealthy && (m.Lifecycle == InService || !i.alive()) && !g.suspended(ReplaceUnhealthy) {
+		if m.Health == unhealthy && (m.Lifecycle == InService || !i.alive()) && replace {
 			s.beginEnd(g, i, "an instance was taken out of service in response to a health check")
 		}
 	}
@@ -391,15 +392,20 @@ func (s *State) pick(g *Group) *Instance {
 		left = least(left, func(i *Instance) int { return bit(i.Spot == tooMany) })
 	}
 	for _, policy := range g.TerminationPolicies {
-		left = byPolicy(left, policy)
+		left = g.byPolicy(left, policy)
 	}
 	return left[0] // The oldest, and of several the first by name.
 }
 
-func byPolicy(left []*Instance, policy string) []*Instance {
+func (g *Group) byPolicy(left []*Instance, policy string) []*Instance {
 	switch policy {
 	case "Default", "OldestLaunchTemplate":
-		return least(left, func(i *Instance) int { return number(i.Member.Template.Version) })
+		return least(left, func(i *Instance) int {
+			if !g.uses(i.Member.Template.LaunchTemplateId) {
+				return -1 // Before all versions of those that it has.
+			}
+			return number(i.Member.Template.Version)
+		})
 	case "OldestInstance":
 		return least(left, func(i *Instance) int { return int(i.LaunchTime.UnixMilli()) })
 	case "NewestInstance":
@@ -407,6 +413,18 @@ func byPolicy(left []*Instance, policy string) []*Instance {
 	default:
 		return left
 	}
+}
+
+// uses says whether a group launches from a template now.
+func (g *Group) uses(template string) bool {
+	if g.Mixed == nil {
+		return g.Template.LaunchTemplateId == template
+	}
+	mixed := g.Mixed.LaunchTemplate
+	overridden := func(o Override) bool {
+		return o.LaunchTemplateSpecification != nil && o.LaunchTemplateSpecification.LaunchTemplateId == template
+	}
+	return mixed.LaunchTemplateSpecification.LaunchTemplateId == template || slices.ContainsFunc(mixed.Overrides, overridden)
 }
 
 // least are those with the lowest score, in their order.

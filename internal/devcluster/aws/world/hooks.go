@@ -78,7 +78,8 @@ func (s *State) DescribeLifecycleHooks(in *DescribeLifecycleHooksInput) (*Descri
 
 type DeleteLifecycleHookInput struct{ AutoScalingGroupName, LifecycleHookName string }
 
-// DeleteLifecycleHook completes what waits for the hook with its default result.
+// DeleteLifecycleHook completes what waits for the hook: launches are abandoned, and ends go
+// on. See https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DeleteLifecycleHook.html.
 func (s *State) DeleteLifecycleHook(in *DeleteLifecycleHookInput) (*Empty, error) {
 	g, err := s.group(in.AutoScalingGroupName)
 	if err != nil {
@@ -90,7 +91,7 @@ func (s *State) DeleteLifecycleHook(in *DeleteLifecycleHookInput) (*Empty, error
 	}
 	for _, i := range s.members(g) {
 		if _, waits := i.Member.Waits[in.LifecycleHookName]; waits {
-			s.complete(g, i, in.LifecycleHookName, h.DefaultResult)
+			s.complete(g, i, in.LifecycleHookName, map[string]string{onLaunch: "ABANDON", onTerminate: "CONTINUE"}[h.LifecycleTransition])
 		}
 	}
 	g.Hooks = slices.DeleteFunc(g.Hooks, func(h Hook) bool { return h.LifecycleHookName == in.LifecycleHookName })
