@@ -96,25 +96,41 @@ func (m *Machines) do(ctx context.Context, e world.Effect) error {
 	case world.Boot:
 		return m.nodes.Boot(ctx, e.Machine)
 	case world.Kill:
-		if end := m.drains[e.Machine.InstanceId]; end != nil {
-			end()
-			delete(m.drains, e.Machine.InstanceId)
-		}
+		m.undrain(e.Machine)
 		return m.nodes.Kill(ctx, e.Machine)
 	case world.Drain:
 		ctx, end := context.WithCancel(ctx)
 		m.drains[e.Machine.InstanceId] = end
 		m.running.Go(func() { m.drain(ctx, e.Machine) })
+	case world.Undrain:
+		m.undrain(e.Machine)
 	}
 	return nil
 }
 
+func (m *Machines) undrain(machine world.Machine) {
+	if end := m.drains[machine.InstanceId]; end != nil {
+		end()
+		delete(m.drains, machine.InstanceId)
+	}
+}
+
+// drain tries until the machine is drained, or ctx ends.
 func (m *Machines) drain(ctx context.Context, machine world.Machine) {
-	if err := m.nodes.Drain(ctx, machine); err != nil {
-		if ctx.Err() == nil {
-			fmt.Fprintf(m.log, "drain %s: %v\n", machine.InstanceId, err)
+	for {
+		err := m.nodes.Drain(ctx, machine)
+		if err == nil {
+			break
 		}
-		return
+		if ctx.Err() != nil {
+			return
+		}
+		fmt.Fprintf(m.log, "drain %s: %v\n", machine.InstanceId, err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(again):
+		}
 	}
 	// It changes nothing that could be refused.
 	_ = m.world.Write(func(s *world.State) error { s.Drained(machine.InstanceId); return nil })

@@ -25,6 +25,8 @@ type recorder struct {
 	// draining has an element for each drain that began; it goes on until ctx ends.
 	draining chan struct{}
 	drained  chan error
+	// breaks makes one fail before that.
+	breaks chan error
 }
 
 func (r *recorder) note(what string, _ world.Machine) error {
@@ -43,7 +45,11 @@ func (r *recorder) Boot(_ context.Context, m world.Machine) error { return r.not
 func (r *recorder) Kill(_ context.Context, m world.Machine) error { return r.note("kill", m) }
 func (r *recorder) Drain(ctx context.Context, _ world.Machine) error {
 	r.draining <- struct{}{}
-	<-ctx.Done()
+	select {
+	case err := <-r.breaks:
+		return err
+	case <-ctx.Done():
+	}
 	r.drained <- ctx.Err()
 	return ctx.Err()
 }
@@ -119,10 +125,10 @@ func TestMachinesDoNotBootTheDead(t *testing.T) {
 	r.await(t, "kill failed", "kill")
 }
 
-// TestMachineEndsItsDrain: a machine that ends while it is drained is drained no more.
-func TestMachineEndsItsDrain(t *testing.T) {
-	t.Parallel()
-	r := &recorder{draining: make(chan struct{}, 1), drained: make(chan error, 1)}
+// drains runs a recorder, and a node group with one node that has booted.
+func drains(t *testing.T) (*recorder, *world.World, *clocktesting.FakeClock) {
+	t.Helper()
+	r := &recorder{draining: make(chan struct{}, 1), drained: make(chan error, 1), breaks: make(chan error)}
 	w, clock, _ := machines(t, r)
 	if err := w.Write(func(s *world.State) error {
 		if _, err := s.Publish("AL2023_x86_64_STANDARD", "1.34", "1"); err != nil {
@@ -140,16 +146,66 @@ func TestMachineEndsItsDrain(t *testing.T) {
 	}
 	clock.Step(time.Hour)
 	r.await(t, "boot", "boot")
+	return r, w, clock
+}
+
+// next is what a channel gives within a minute.
+func next[T any](t *testing.T, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(time.Minute):
+		t.Fatal("it does not happen")
+	}
+	return v
+}
+
+// TestMachineEndsItsDrain: a machine that ends while it is drained is drained no more.
+func TestMachineEndsItsDrain(t *testing.T) {
+	t.Parallel()
+	r, w, clock := drains(t)
 	if err := w.Write(func(s *world.State) error {
 		_, err := s.DeleteNodegroup(&world.NodegroupInput{ClusterName: "dev", NodegroupName: "apps"})
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
-	<-r.draining
+	next(t, r.draining)
 	clock.Step(10 * time.Minute) // Longer than EKS waits for pods.
-	if err := <-r.drained; !errors.Is(err, context.Canceled) {
+	if err := next(t, r.drained); !errors.Is(err, context.Canceled) {
 		t.Errorf("the drain ended with %v", err)
 	}
 	r.await(t, "boot", "boot", "kill")
+}
+
+// TestUpdateEndsItsDrain: when an update fails, its drains end.
+func TestUpdateEndsItsDrain(t *testing.T) {
+	t.Parallel()
+	r, w, clock := drains(t)
+	if err := w.Write(func(s *world.State) error {
+		_, err := s.UpdateNodegroupVersion(&world.UpdateNodegroupVersionInput{ClusterName: "dev", NodegroupName: "apps"})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	clock.Step(time.Hour) // Longer than EKS tries to evict pods.
+	next(t, r.draining)
+	if err := next(t, r.drained); !errors.Is(err, context.Canceled) {
+		t.Errorf("the drain ended with %v", err)
+	}
+}
+
+// TestMachinesDrainAgain: a drain that fails is begun again.
+func TestMachinesDrainAgain(t *testing.T) {
+	t.Parallel()
+	r, w, _ := drains(t)
+	if err := w.Write(func(s *world.State) error {
+		_, err := s.DeleteNodegroup(&world.NodegroupInput{ClusterName: "dev", NodegroupName: "apps"})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	next(t, r.draining)
+	r.breaks <- errors.New("not now")
+	next(t, r.draining)
 }

@@ -7,10 +7,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"windlass.dev/internal/devcluster/aws/world"
@@ -18,9 +19,10 @@ import (
 
 // drain cordons the node and evicts its pods, again and again as EKS does.
 func drain(ctx context.Context, client kubernetes.Interface, m world.Machine) error {
-	node := corev1ac.Node(m.PrivateDnsName).WithSpec(corev1ac.NodeSpec().WithUnschedulable(true))
-	_, err := client.CoreV1().Nodes().Apply(ctx, node, metav1.ApplyOptions{FieldManager: fieldManager + "-drain", Force: true})
-	if err != nil {
+	// Applying would make a node that is gone.
+	cordon := []byte(`{"spec":{"unschedulable":true}}`)
+	_, err := client.CoreV1().Nodes().Patch(ctx, m.PrivateDnsName, types.StrategicMergePatchType, cordon, metav1.PatchOptions{FieldManager: fieldManager + "-drain"})
+	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("cordon %s: %w", m.PrivateDnsName, err)
 	}
 	return wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(ctx context.Context) (bool, error) {

@@ -32,6 +32,21 @@ type cloud struct {
 	world  *world.World
 }
 
+// TestDrainOfWhatIsGone: a drain that comes after its node's end makes no node.
+func TestDrainOfWhatIsGone(t *testing.T) {
+	t.Parallel()
+	client, err := kubernetes.NewForConfig(clustertest.Shared())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (nodes.Simulated{Client: client}).Drain(t.Context(), world.Machine{PrivateDnsName: "ip-10-9-9-9.gone"}); err != nil {
+		t.Error(err)
+	}
+	if n, err := client.CoreV1().Nodes().Get(t.Context(), "ip-10-9-9-9.gone", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("there is %+v, %v", n, err)
+	}
+}
+
 // newCloud makes a world with its own octets, so that tests do not share names of nodes.
 func newCloud(t *testing.T, region string) *cloud {
 	t.Helper()

@@ -57,11 +57,13 @@ type Machine struct {
 type EffectKind string
 
 // The kinds of effects. Boot makes the node, Kill ends it and its pods at once, and
-// Drain makes it leave by evictions; the answer to it is State.Drained.
+// Drain makes it leave by evictions; the answer to it is State.Drained. Undrain ends a
+// Drain for which nobody waits any more.
 const (
-	Boot  EffectKind = "Boot"
-	Kill  EffectKind = "Kill"
-	Drain EffectKind = "Drain"
+	Boot    EffectKind = "Boot"
+	Kill    EffectKind = "Kill"
+	Drain   EffectKind = "Drain"
+	Undrain EffectKind = "Undrain"
 )
 
 // Effect is something that has to be done outside of the world.

@@ -270,8 +270,13 @@ func (s *State) endRoll(n *Nodegroup, problem *ErrorDetail) {
 	s.touch(g)
 }
 
-// conclude says how an update ended.
+// conclude says how an update ended, and ends its drains.
 func (s *State) conclude(n *Nodegroup, problem *ErrorDetail) {
+	for _, id := range sorted(n.Roll.Leaving) {
+		if i := s.Instances[id]; i != nil && i.alive() {
+			s.effect(Undrain, i)
+		}
+	}
 	for _, u := range n.Updates {
 		if u.Id != n.Roll.UpdateId {
 			continue
