@@ -173,30 +173,39 @@ func (l *listenerState) allows(x *index, gateway, namespace string) bool {
 func (g *gatewayState) attach(x *index, route *gatewayv1.HTTPRoute, ref gatewayv1.ParentReference, rules []rule) (names []string, accepted verdict) {
 	accepted = no(gatewayv1.RouteReasonNoMatchingParent, "The Gateway has no valid listener of this name and port.")
 	for _, l := range g.listeners {
-		if !l.valid() || ref.SectionName != nil && *ref.SectionName != l.spec.Name || ref.Port != nil && *ref.Port != l.spec.Port {
+		if !l.named(ref) {
 			continue
 		}
-		if len(l.kinds) == 0 || !l.allows(x, g.gateway.Namespace, route.Namespace) {
+		allowed, found := len(l.kinds) > 0 && l.allows(x, g.gateway.Namespace, route.Namespace), l.hosts(route)
+		switch {
+		case !l.valid():
+			// Nobody is served here, but the specification wants such routes counted.
+			if allowed && len(found) > 0 {
+				l.attached[route.UID] = true
+			}
+		case !allowed:
 			if accepted.reason == string(gatewayv1.RouteReasonNoMatchingParent) {
 				accepted = no(gatewayv1.RouteReasonNotAllowedByListeners, "The listener %s does not allow HTTPRoutes of %s.", l.spec.Name, route.Namespace)
 			}
-			continue
-		}
-		found := l.hosts(route)
-		if len(found) == 0 {
+		case len(found) == 0:
 			if !accepted.ok {
 				accepted = no(gatewayv1.RouteReasonNoMatchingListenerHostname, "The listener %s is for %s only.", l.spec.Name, l.host())
 			}
-			continue
-		}
-		accepted = yes(gatewayv1.RouteReasonAccepted, "The route is served.")
-		names = append(names, found...)
-		if !l.attached[route.UID] {
-			l.attached[route.UID] = true
-			l.rules = append(l.rules, under(found, rules)...)
+		default:
+			accepted = yes(gatewayv1.RouteReasonAccepted, "The route is served.")
+			names = append(names, found...)
+			if !l.attached[route.UID] {
+				l.attached[route.UID] = true
+				l.rules = append(l.rules, under(found, rules)...)
+			}
 		}
 	}
 	return names, accepted
+}
+
+// named says whether a route's reference means the listener.
+func (l *listenerState) named(ref gatewayv1.ParentReference) bool {
+	return (ref.SectionName == nil || *ref.SectionName == l.spec.Name) && (ref.Port == nil || *ref.Port == l.spec.Port)
 }
 
 // hosts are those of a route that are the listener's too.

@@ -208,6 +208,39 @@ func TestAttachedRoutes(t *testing.T) {
 	}
 }
 
+// TestRoutesOfRefusedListeners: the specification wants them counted, although nobody is
+// served there.
+func TestRoutesOfRefusedListeners(t *testing.T) {
+	t.Parallel()
+	w := given(t)
+	w.gateways = []*gatewayv1.Gateway{gatewayOf(t, `
+metadata: {namespace: ns, name: g}
+spec:
+  gatewayClassName: ours
+  listeners:
+  - {name: http, port: 80, protocol: HTTP}
+  - {name: one, port: 81, protocol: HTTP}
+  - {name: same, port: 81, protocol: HTTP}
+  - {name: elsewhere, port: 82, protocol: HTTP, hostname: b.com}
+  - {name: same elsewhere, port: 82, protocol: HTTP, hostname: b.com}
+  - {name: tcp, port: 83, protocol: TCP}
+`)}
+	p := w.plan(101, nil)
+	attached, rules := map[string]int32{}, map[string]bool{}
+	for _, l := range p.gateways[0].status(opens(p), metav1.Now()).Listeners {
+		attached[string(l.Name)] = l.AttachedRoutes
+	}
+	for _, l := range p.gateways[0].listeners {
+		rules[string(l.spec.Name)] = len(l.rules) > 0
+	}
+	if diff := cmp.Diff(map[string]int32{"http": 1, "one": 1, "same": 1, "elsewhere": 0, "same elsewhere": 0, "tcp": 0}, attached); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]bool{"http": true, "one": false, "same": false, "elsewhere": false, "same elsewhere": false, "tcp": false}, rules); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestAssign: every Gateway gets an address of its own and keeps it.
 func TestAssign(t *testing.T) {
 	t.Parallel()
