@@ -240,7 +240,7 @@ func (s *State) changeZones(g *Group, in *UpdateAutoScalingGroupInput) error {
 		g.Zones = zones
 	}
 	if d := in.AvailabilityZoneDistribution; d != nil {
-		if d.CapacityDistributionStrategy != "balanced-best-effort" && d.CapacityDistributionStrategy != "balanced-only" {
+		if d.CapacityDistributionStrategy != "balanced-best-effort" && d.CapacityDistributionStrategy != balancedOnly {
 			return invalid("the distribution %q is not known here", d.CapacityDistributionStrategy)
 		}
 		g.DistributionStrategy = d.CapacityDistributionStrategy
@@ -288,6 +288,9 @@ func (s *State) SetDesiredCapacity(in *SetDesiredCapacityInput) (*Empty, error) 
 	}
 	if in.DesiredCapacity == nil {
 		return nil, invalid("DesiredCapacity is missing")
+	}
+	if in.HonorCooldown {
+		return nil, invalid("HonorCooldown is not known here: there are no cooldowns")
 	}
 	if n := *in.DesiredCapacity; n > g.Max {
 		return nil, invalid("New SetDesiredCapacity value %d is above max value %d for the AutoScalingGroup.", n, g.Max)

@@ -113,6 +113,41 @@ func TestTheDeadGetNoRequests(t *testing.T) {
 	}
 }
 
+// TestBalancedOnly: where the zone that is next has no capacity, the group waits for it.
+func TestBalancedOnly(t *testing.T) {
+	t.Parallel()
+	for strategy, want := range map[string]int{"balanced-best-effort": 4, "balanced-only": 3} {
+		t.Run(strategy, func(t *testing.T) {
+			t.Parallel()
+			s := made(t)
+			g := withGroup(t, s, 3, func(in *CreateAutoScalingGroupInput) { in.AvailabilityZoneDistribution = &ZoneDistribution{strategy} })
+			none := Pool{Zone: s.byNeed(g)[0], InstanceType: "m7i.large"}
+			s.Room[none] = 0
+			must(t, s.SetDesiredCapacity, &SetDesiredCapacityInput{AutoScalingGroupName: "workers", DesiredCapacity: new(4)})
+			s.after(10 * time.Minute)
+			if n := len(s.counted(g)); n != want {
+				t.Errorf("there are %d, want %d", n, want)
+			}
+			s.Room[none] = 1
+			s.after(time.Hour)
+			if n := len(s.counted(g)); n != 4 {
+				t.Errorf("with capacity there are %d", n)
+			}
+		})
+	}
+}
+
+func TestCooldownIsRefused(t *testing.T) {
+	t.Parallel()
+	s := made(t)
+	g := withGroup(t, s, 1)
+	_, err := s.SetDesiredCapacity(&SetDesiredCapacityInput{AutoScalingGroupName: "workers", DesiredCapacity: new(2), HonorCooldown: true})
+	wantCode(t, err, "ValidationError")
+	if g.Desired != 1 {
+		t.Errorf("%d are desired", g.Desired)
+	}
+}
+
 // TestOtherTemplate: instances of a template that the group has no more go first, whatever
 // the numbers of the versions are.
 func TestOtherTemplate(t *testing.T) {

@@ -90,6 +90,9 @@ const (
 	ReplaceUnhealthy  = "ReplaceUnhealthy"
 )
 
+// balancedOnly is the distribution of a group that rather waits than loses its balance.
+const balancedOnly = "balanced-only"
+
 var processes = []string{AddToLoadBalancer, "AlarmNotification", AZRebalance, HealthCheck, "InstanceRefresh", Launch, ReplaceUnhealthy, "ScheduledActions", Terminate}
 
 func (g *Group) suspended(process string) bool { return slices.Contains(g.Suspended, process) }
@@ -195,10 +198,15 @@ func (s *State) ill(g *Group, i *Instance) bool {
 	return s.targetIll(i.InstanceId)
 }
 
-// scaleOut launches n, each in the zone that has the fewest.
+// scaleOut launches n, each in the zone that has the fewest, or in the next one with
+// capacity if the group may lose its balance.
 func (s *State) scaleOut(g *Group, n int) {
 	for range n {
-		if !s.launchOne(g, s.byNeed(g), "") {
+		zones := s.byNeed(g)
+		if g.DistributionStrategy == balancedOnly {
+			zones = zones[:1]
+		}
+		if !s.launchOne(g, zones, "") {
 			g.Due = s.Now.Add(s.Config.Times.Retry)
 			return
 		}
