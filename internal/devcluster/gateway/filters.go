@@ -73,6 +73,9 @@ type redirect struct {
 // See https://gateway-api.sigs.k8s.io/reference/spec/#httprequestredirectfilter.
 func (t *redirect) target(r *http.Request, matched string, port int) string {
 	to := url.URL{Scheme: "http", Path: t.path.apply(r.URL.Path, matched), RawQuery: r.URL.RawQuery}
+	if r.URL.RawPath != "" {
+		to.RawPath = t.path.apply(r.URL.RawPath, matched) // Used only if it says the same.
+	}
 	if r.TLS != nil {
 		to.Scheme = "https"
 	}

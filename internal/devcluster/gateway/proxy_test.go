@@ -231,6 +231,8 @@ func TestMirror(t *testing.T) {
 	bodies := make(chan string, 1)
 	other := backendServer(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
+		"escaped":         {redirect{scheme: "https"}, "http://a.com/p%2Fx", 80, "https://a.com/p%2Fx"},
+		"escaped rest":    {redirect{path: &replacement{value: "/y", prefix: true}}, "http://a.com/p/x%2Fz", 80, "http://a.com/y/x%2Fz"},
 		w.WriteHeader(http.StatusTeapot)
 		bodies <- r.Method + " " + r.URL.Path + " " + string(body) + ", to " + r.Header.Get("Set") + r.Header.Get("Of-Backend")
 	})
