@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/http/httputil"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,7 +121,7 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, u *rule, port int)
 		return
 	}
 	ctx := context.WithValue(r.Context(), exchangeKey{}, e)
-	if limit := a.limit(); limit > 0 && r.Header.Get("Upgrade") == "" {
+	if limit := a.limit(); limit > 0 && !upgrades(r) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
@@ -135,6 +136,16 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, u *rule, port int)
 		}
 	}
 	p.reverse.ServeHTTP(w, r)
+}
+
+// upgrades says whether a client wants another protocol, as the proxy sees it too.
+func upgrades(r *http.Request) bool {
+	for token := range strings.SplitSeq(strings.Join(r.Header["Connection"], ","), ",") {
+		if strings.EqualFold(strings.TrimSpace(token), "Upgrade") {
+			return r.Header.Get("Upgrade") != ""
+		}
+	}
+	return false
 }
 
 // limit is how long a request may take. What was sent is not sent again, so that a
@@ -172,7 +183,7 @@ const mirrorTimeout = 30 * time.Second
 // with.
 func (p *proxy) mirror(r *http.Request, m mirror, main *exchange) *http.Request {
 	addresses := m.endpoints.order()
-	if len(addresses) == 0 || r.Header.Get("Upgrade") != "" {
+	if len(addresses) == 0 || upgrades(r) {
 		return r
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, mirrored+1))

@@ -198,6 +198,21 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestNamedUpgrade: who only names a protocol has a timeout.
+func TestNamedUpgrade(t *testing.T) {
+	t.Parallel()
+	a := to(backendServer(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	a.timeout = 20 * time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "http://a.com/", nil)
+	r.Header = http.Header{"Upgrade": {"websocket"}, "Connection": {"keep-alive"}}
+	newProxy().serve(httptest.NewRecorder(), r, &rule{action: a}, 80)
+	if err := ctx.Err(); err != nil {
+		t.Error("it waits for ever")
+	}
+}
+
 // TestRedirects: where clients are sent.
 func TestRedirects(t *testing.T) {
 	t.Parallel()
@@ -216,6 +231,8 @@ func TestRedirects(t *testing.T) {
 		"whole path":      {redirect{path: &replacement{value: "/y"}}, "http://a.com/p/x", 80, "http://a.com/y"},
 		"prefix":          {redirect{path: &replacement{value: "/y/", prefix: true}}, "http://a.com/p/x", 80, "http://a.com/y/x"},
 		"prefix away":     {redirect{path: &replacement{value: "/", prefix: true}}, "http://a.com/p", 80, "http://a.com/"},
+		"escaped":         {redirect{scheme: "https"}, "http://a.com/p%2Fx", 80, "https://a.com/p%2Fx"},
+		"escaped rest":    {redirect{path: &replacement{value: "/y", prefix: true}}, "http://a.com/p/x%2Fz", 80, "http://a.com/y/x%2Fz"},
 		"IPv6":            {redirect{port: "81"}, "http://[::1]:80/x", 80, "http://[::1]:81/x"},
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, c.request, nil)
@@ -231,8 +248,6 @@ func TestMirror(t *testing.T) {
 	bodies := make(chan string, 1)
 	other := backendServer(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		"escaped":         {redirect{scheme: "https"}, "http://a.com/p%2Fx", 80, "https://a.com/p%2Fx"},
-		"escaped rest":    {redirect{path: &replacement{value: "/y", prefix: true}}, "http://a.com/p/x%2Fz", 80, "http://a.com/y/x%2Fz"},
 		w.WriteHeader(http.StatusTeapot)
 		bodies <- r.Method + " " + r.URL.Path + " " + string(body) + ", to " + r.Header.Get("Set") + r.Header.Get("Of-Backend")
 	})
