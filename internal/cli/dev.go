@@ -194,6 +194,9 @@ func devDownCommand() *cobra.Command {
 				return err
 			}
 			if !runs {
+				if err := devcluster.CleanUp(cmd.Context(), dir); err != nil {
+					return err
+				}
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "No cluster runs in %s\n", dir)
 				return err
 			}

@@ -233,7 +233,7 @@ func (c *Cluster) stopProcesses(ctx context.Context) error {
 	if c.simulator != nil {
 		c.simulator.stop()
 	}
-	var problems []error
+	problems := []error{endStrays(ctx, c.options.Dir)}
 	for _, p := range slices.Backward(c.processes) {
 		problems = append(problems, p.stop(ctx))
 	}

@@ -310,7 +310,8 @@ func TestStartAfterKill(t *testing.T) {
 	}
 	mark := "windlass-mark-" + filepath.Base(filepath.Dir(dir))
 	program := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "program"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{
-		Name: "main", Image: "busybox", Command: []string{"sh", "-c", "sleep 1000; : " + mark},
+		// One of its programs leaves its group, as servers do that put themselves into the background.
+		Name: "main", Image: "busybox", Command: []string{"sh", "-c", "setsid sh -c 'while :; do sleep 1; done; : stray-" + mark + "' & sleep 1000; : main-" + mark},
 	}}}}
 	if _, err := before.CoreV1().Pods("default").Create(t.Context(), program, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -323,7 +324,13 @@ func TestStartAfterKill(t *testing.T) {
 	}
 	eventually(t, "the program to run", ready(before, 0))
 	killGroup(t, cmd)
-	eventually(t, "the program to be gone with the cluster", func(context.Context) (bool, error) { return !runs(t, mark), nil })
+	eventually(t, "the program to be gone with the cluster", func(context.Context) (bool, error) { return !runs(t, "main-"+mark), nil })
+	if err := devcluster.CleanUp(t.Context(), dir); err != nil {
+		t.Error(err)
+	}
+	if runs(t, mark) {
+		t.Error("what the program started outlives the clean-up")
+	}
 
 	c, err := devcluster.Start(t.Context(), devcluster.Options{Dir: dir, Nodes: 1, ProcessNodes: 1})
 	if err != nil {
@@ -341,7 +348,7 @@ func TestStartAfterKill(t *testing.T) {
 		t.Error(err)
 	}
 	if runs(t, mark) {
-		t.Error("the program outlives its cluster")
+		t.Error("the program, or what it started, outlives its cluster")
 	}
 	withoutMachine(t, dir)
 	var processes []struct{ PID int }

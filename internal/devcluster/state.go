@@ -109,6 +109,9 @@ func record(dir string, processes []*process) error {
 
 // endLeftBehind ends the children of a cluster whose holder was killed.
 func endLeftBehind(ctx context.Context, dir string) error {
+	if err := endStrays(ctx, dir); err != nil {
+		return err
+	}
 	content, err := os.ReadFile(filepath.Join(dir, "children.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
