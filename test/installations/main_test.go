@@ -141,9 +141,10 @@ func confined(namespace string) config.Configuration {
 	cfg.Namespaces = []string{namespace}
 	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
 	cfg.Installations.Lease = config.Lease{Namespace: namespace, Name: "windlass"}
-	// A process that was killed leaves its lease behind; do not wait long for it.
-	cfg.Leases.Duration = metav1.Duration{Duration: 3 * time.Second}
-	cfg.Leases.RenewDeadline = metav1.Duration{Duration: 2 * time.Second}
+	// Who ends gives the lease back, so that the next one only has to ask often. A busy
+	// machine may be late to renew it, and who loses it ends.
+	cfg.Leases.Duration = metav1.Duration{Duration: 20 * time.Second}
+	cfg.Leases.RenewDeadline = metav1.Duration{Duration: 15 * time.Second}
 	cfg.Leases.RetryPeriod = metav1.Duration{Duration: 500 * time.Millisecond}
 	return cfg
 }
