@@ -223,9 +223,9 @@ func TestAttachAndPortForward(t *testing.T) {
 	})
 	t.Run("port-forward", func(t *testing.T) {
 		t.Parallel()
-		main := web("main")
-		name := create(t, c, ns, corev1.PodSpec{TerminationGracePeriodSeconds: new(int64(1)), Containers: []corev1.Container{main}})
-		until(t, c, ns, name, "the pod to run", phase(corev1.PodRunning))
+		name := create(t, c, ns, corev1.PodSpec{TerminationGracePeriodSeconds: new(int64(1)), Containers: []corev1.Container{serving("main")}})
+		// kubectl gives up at the first connection that is refused.
+		until(t, c, ns, name, "the pod to serve", is(corev1.PodReady, corev1.ConditionTrue))
 		forward := kubectl(t, ns, "port-forward", "pod/"+name, ":8080")
 		out, err := forward.StdoutPipe()
 		if err != nil {

@@ -96,7 +96,7 @@ func TestNodesThatAreNotHeardOf(t *testing.T) {
 		}}}}}
 	}
 	replicaSet := func(node string) {
-		spec := corev1.PodSpec{Containers: []corev1.Container{web("main")}, Affinity: at(node), TerminationGracePeriodSeconds: new(int64(5)), Tolerations: []corev1.Toleration{
+		spec := corev1.PodSpec{Containers: []corev1.Container{serving("main")}, Affinity: at(node), TerminationGracePeriodSeconds: new(int64(5)), Tolerations: []corev1.Toleration{
 			{Key: unstableTaint, Operator: corev1.TolerationOpExists},
 			{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: new(int64(1))},
 		}}
@@ -122,7 +122,7 @@ func TestNodesThatAreNotHeardOf(t *testing.T) {
 	ready := func(p corev1.Pod) bool { return is(corev1.PodReady, corev1.ConditionTrue)(&p) }
 	waitFor(t, "a pod on each", func() bool { all := pods(); return ready(all[killed]) && ready(all[partitioned]) })
 	before := pods()
-	other := create(t, c, ns, on(killed, corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{web("main")}}))
+	other := create(t, c, ns, on(killed, corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{serving("main")}}))
 	until(t, c, ns, other, "a pod that tolerates all", is(corev1.PodReady, corev1.ConditionTrue))
 
 	setState(t, c, killed, agent.Killed)

@@ -58,6 +58,12 @@ func web(name string, env ...corev1.EnvVar) corev1.Container {
 	return corev1.Container{Name: name, Image: "web:1", Env: env, Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}}}
 }
 
+// serving is a container that is not Ready before it serves: a process that runs may not
+// listen yet, for long on a busy machine.
+func serving(name string) corev1.Container {
+	return withProbe(web(name), &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString("http")}}, PeriodSeconds: 1}, nil)
+}
+
 func env(name, value string) corev1.EnvVar { return corev1.EnvVar{Name: name, Value: value} }
 
 func create(t testing.TB, c kubernetes.Interface, ns string, spec corev1.PodSpec) string {
@@ -394,8 +400,7 @@ func TestServing(t *testing.T) {
 	t.Parallel()
 	ns, c := clustertest.Namespace(t), client(t)
 	labels := map[string]string{"app": "web"}
-	container := web("main")
-	container.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8080)}}, PeriodSeconds: 1}
+	container := serving("main")
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
 		Replicas: new(int32(4)), Selector: &metav1.LabelSelector{MatchLabels: labels},
 		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{container}}},

@@ -43,8 +43,7 @@ func answered(t testing.TB, ns, from, host, port string, times int) map[string]i
 func deploy(t testing.TB, c kubernetes.Interface, ns, name string, replicas int32) {
 	t.Helper()
 	labels := map[string]string{"app": name}
-	container := web("main")
-	container.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8080)}}, PeriodSeconds: 1}
+	container := serving("main")
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: appsv1.DeploymentSpec{
 		Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
 		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{container}}},
@@ -182,7 +181,7 @@ func TestNames(t *testing.T) {
 	}
 	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Spec: appsv1.StatefulSetSpec{
 		ServiceName: "db", Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: behind}, PodManagementPolicy: appsv1.ParallelPodManagement,
-		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: behind}, Spec: corev1.PodSpec{Containers: []corev1.Container{web("main")}}},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: behind}, Spec: corev1.PodSpec{Containers: []corev1.Container{serving("main")}}},
 	}}
 	if _, err := c.AppsV1().StatefulSets(ns).Create(t.Context(), set, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
