@@ -120,8 +120,8 @@ func TestNodesThatAreNotHeardOf(t *testing.T) {
 		return all
 	}
 	ready := func(p corev1.Pod) bool { return is(corev1.PodReady, corev1.ConditionTrue)(&p) }
-	waitFor(t, "a pod on each", func() bool { all := pods(); return ready(all[killed]) && ready(all[partitioned]) })
-	before := pods()
+	var before map[string]corev1.Pod
+	waitFor(t, "a pod on each", func() bool { before = pods(); return ready(before[killed]) && ready(before[partitioned]) })
 	other := create(t, c, ns, on(killed, corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{serving("main")}}))
 	until(t, c, ns, other, "a pod that tolerates all", is(corev1.PodReady, corev1.ConditionTrue))
 

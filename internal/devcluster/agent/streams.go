@@ -178,13 +178,23 @@ func (c *container) throughTerminal(ctx context.Context, l launch, in io.Reader,
 	if in != nil {
 		go func() { _, _ = io.Copy(ours, in) }()
 	}
+	// Setsize takes the file's descriptor, which may be another file's after a Close.
+	var open sync.Mutex
+	closed := false
 	go func() {
 		for size := range resize {
-			_ = pty.Setsize(ours, &pty.Winsize{Rows: size.Height, Cols: size.Width})
+			open.Lock()
+			if !closed {
+				_ = pty.Setsize(ours, &pty.Winsize{Rows: size.Height, Cols: size.Width})
+			}
+			open.Unlock()
 		}
 	}()
 	return p, func() {
 		await(ctx, &copying)
+		open.Lock()
+		defer open.Unlock()
+		closed = true
 		ours.Close()
 	}, nil
 }
