@@ -1,0 +1,17 @@
+package cloud
+
+import "errors"
+
+// Errors that callers tell apart.
+var (
+	// ErrNotFound: the group, template or image does not exist.
+	ErrNotFound = errors.New("not found")
+	// ErrInvalid: the request cannot succeed, whatever is tried again.
+	ErrInvalid = errors.New("invalid")
+	// ErrThrottled: too many requests; they are tried again later.
+	ErrThrottled = errors.New("throttled")
+	// ErrCredentials: the credentials are missing, expired or not allowed to do it.
+	ErrCredentials = errors.New("credentials")
+	// ErrUnsupported: the provider cannot do that at all.
+	ErrUnsupported = errors.New("not supported by the provider")
+)
