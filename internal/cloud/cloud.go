@@ -138,7 +138,9 @@ type Machine struct {
 	Architecture    string
 	Spot            bool
 	Protected       bool
-	LaunchedAt      time.Time
+	// Registered says that a load balancer sends requests to it, or still finishes some.
+	Registered bool
+	LaunchedAt time.Time
 	// Interrupted says that the provider is going to end it by itself.
 	Interrupted bool
 }

@@ -102,12 +102,9 @@ type NodeReplacementStatus struct {
 	// DrainedAt is when the node was found empty.
 	// +optional
 	DrainedAt *metav1.Time `json:"drainedAt,omitempty"`
-	// TerminateAt is when the machine was going to be ended, and SizeAfter what size its
-	// group was to have then.
+	// TerminateAt is when the machine was going to be ended.
 	// +optional
 	TerminateAt *metav1.Time `json:"terminateAt,omitempty"`
-	// +optional
-	SizeAfter *int32 `json:"sizeAfter,omitempty"`
 	// Forced says that the node was ended although not everything had left it, and why.
 	// +optional
 	Forced string `json:"forced,omitempty"`

@@ -250,6 +250,8 @@ type Wait struct {
 
 // Estimate is how long the run will take from now.
 type Estimate struct {
+	// At is when the estimate was made.
+	At     metav1.Time `json:"at"`
 	Finish metav1.Time `json:"finish"`
 	// Seconds is how long all of it takes, and BoundSeconds what cannot be beaten.
 	Seconds      int64 `json:"seconds"`

@@ -23,6 +23,9 @@ type Plan struct {
 	Wake time.Duration
 	// Why says what the plan is based on, and why it does not do more.
 	Why []Note
+	// Status is what the decision leaves for the report, in a type of the feature's own,
+	// so that nothing has to be decided twice; nil for one that reports from the snapshot.
+	Status any
 }
 
 // Step is one action with its reason.

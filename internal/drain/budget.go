@@ -1,0 +1,114 @@
+package drain
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// Budget is a PodDisruptionBudget, as its controller last counted.
+type Budget struct {
+	Namespace, Name string
+	// Allowed is how many more pods may be evicted now.
+	Allowed int
+	// Expected, Healthy and Wanted are how many pods it covers, are Ready, and have to be.
+	Expected, Healthy, Wanted int
+	// AlwaysUnhealthy lets pods go that are not Ready.
+	AlwaysUnhealthy bool
+	// Current says that the counts are of the budget as it is now.
+	Current bool
+	// Surgeable says that one more replica would let one pod go.
+	Surgeable bool
+
+	selector labels.Selector
+	// assumed evictions that the counts do not contain yet.
+	assumed int
+}
+
+// String is as people name it.
+func (b *Budget) String() string { return "PodDisruptionBudget/" + b.Namespace + "/" + b.Name }
+
+// Free is how many pods may be asked to go now.
+func (b *Budget) Free() int {
+	if !b.Current {
+		return 0
+	}
+	return max(b.Allowed-b.assumed, 0)
+}
+
+// Never says that the budget lets no pod go however healthy all of them are.
+func (b *Budget) Never() bool { return b.Current && b.Expected > 0 && b.Wanted >= b.Expected }
+
+// SetBudget takes in a budget as it is now.
+func (c *Cluster) SetBudget(pdb *policyv1.PodDisruptionBudget) error {
+	selector, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector)
+	if err != nil {
+		c.DeleteBudget(pdb.Namespace, pdb.Name)
+		return fmt.Errorf("PodDisruptionBudget/%s/%s: selector: %w", pdb.Namespace, pdb.Name, err)
+	}
+	b := &Budget{
+		Namespace: pdb.Namespace, Name: pdb.Name, selector: selector,
+		Allowed: int(pdb.Status.DisruptionsAllowed), Expected: int(pdb.Status.ExpectedPods), Healthy: int(pdb.Status.CurrentHealthy), Wanted: int(pdb.Status.DesiredHealthy),
+		AlwaysUnhealthy: pdb.Spec.UnhealthyPodEvictionPolicy != nil && *pdb.Spec.UnhealthyPodEvictionPolicy == policyv1.AlwaysAllow,
+		Current:         pdb.Status.ObservedGeneration >= pdb.Generation,
+		// A percentage, and a maximum of unavailable ones, grow with the replicas.
+		Surgeable: pdb.Spec.MinAvailable != nil && !strings.HasSuffix(pdb.Spec.MinAvailable.String(), "%"),
+	}
+	was := c.budgets[b.Namespace][b.Name]
+	if was != nil && was.selector.String() == selector.String() {
+		*was = *b // The pods that it covers know it by its address.
+		return nil
+	}
+	if c.budgets[b.Namespace] == nil {
+		c.budgets[b.Namespace] = map[string]*Budget{}
+	}
+	c.budgets[b.Namespace][b.Name] = b
+	c.cover(b.Namespace)
+	return nil
+}
+
+// DeleteBudget forgets a budget.
+func (c *Cluster) DeleteBudget(namespace, name string) {
+	if c.budgets[namespace][name] == nil {
+		return
+	}
+	delete(c.budgets[namespace], name)
+	c.cover(namespace)
+}
+
+// cover finds anew which budgets the pods of a namespace have. It is rare: only when a
+// selector changes.
+func (c *Cluster) cover(namespace string) {
+	for _, p := range c.pods {
+		if p.Namespace == namespace {
+			p.Budgets = c.covering(p)
+		}
+	}
+}
+
+func (c *Cluster) covering(p *Pod) []*Budget {
+	var all []*Budget
+	for _, b := range c.budgets[p.Namespace] {
+		if b.selector.Matches(p.Labels) {
+			all = append(all, b)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Budget) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// Budgets returns all budgets, sorted by namespace and name.
+func (c *Cluster) Budgets() []*Budget {
+	var all []*Budget
+	for _, namespace := range slices.Sorted(maps.Keys(c.budgets)) {
+		for _, name := range slices.Sorted(maps.Keys(c.budgets[namespace])) {
+			all = append(all, c.budgets[namespace][name])
+		}
+	}
+	return all
+}

@@ -1,0 +1,268 @@
+// Package drain decides which pods may leave a node, in which order, and why not. It
+// holds what it needs of a cluster in an index that is kept up to date change by change,
+// so that a decision over thousands of nodes costs no more than the few that are open.
+// It evicts nothing itself.
+package drain
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Cluster is the index: nodes, pods, budgets and workloads, and how they hang together.
+// Its methods that begin with Set or Delete change it; nothing else does. It is not safe
+// for use by several goroutines while one changes it.
+type Cluster struct {
+	nodes     map[string]*Node
+	pods      map[types.UID]*Pod
+	byNode    map[string]map[types.UID]*Pod
+	byOwner   map[Owner]map[types.UID]*Pod
+	budgets   map[string]map[string]*Budget // by namespace and name
+	workloads map[Owner]*Workload
+	attached  map[string]map[string]string // node to VolumeAttachment to volume
+	volumes   map[string]Volume            // PersistentVolume by its claim, "namespace/name"
+	scalers   map[Owner]Autoscaler
+	shapes    map[string]*Shape
+	machines  map[string]string    // the name of a node by its machine
+	used      map[string]Resources // what the pods of a node take of it
+}
+
+// NewCluster returns an empty index.
+func NewCluster() *Cluster {
+	return &Cluster{
+		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string]map[types.UID]*Pod{}, byOwner: map[Owner]map[types.UID]*Pod{},
+		budgets: map[string]map[string]*Budget{}, workloads: map[Owner]*Workload{}, attached: map[string]map[string]string{},
+		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, used: map[string]Resources{}, machines: map[string]string{},
+	}
+}
+
+// Node is what is known of a node.
+type Node struct {
+	Name       string
+	UID        types.UID
+	ProviderID string
+	Zone       string
+	Labels     labels.Set
+	// Cordoned says that no new pods are put on it.
+	Cordoned bool
+	// Excluded says that load balancers of the cluster leave it out.
+	Excluded bool
+	Taints   []corev1.Taint
+	// ReadySince is when it became Ready; zero while it is not.
+	ReadySince time.Time
+	CreatedAt  time.Time
+	// ScaleDownDisabled says that the cluster autoscaler leaves it alone.
+	ScaleDownDisabled bool
+	Capacity          Resources
+
+	object *corev1.Node // what the shapes of pods are matched with
+}
+
+// Ready says whether pods can run on the node.
+func (n *Node) Ready() bool { return !n.ReadySince.IsZero() }
+
+// Tainted says whether the node has a taint of this key.
+func (n *Node) Tainted(key string) bool {
+	return slices.ContainsFunc(n.Taints, func(t corev1.Taint) bool { return t.Key == key })
+}
+
+// SetNode takes in a node as it is now.
+func (c *Cluster) SetNode(node *corev1.Node) {
+	n := &Node{
+		Name: node.Name, UID: node.UID, ProviderID: node.Spec.ProviderID, Zone: node.Labels[corev1.LabelTopologyZone], Labels: node.Labels,
+		Cordoned: node.Spec.Unschedulable, Taints: node.Spec.Taints, CreatedAt: node.CreationTimestamp.Time, Capacity: resourcesOf(node.Status.Allocatable),
+		ScaleDownDisabled: node.Annotations[ScaleDownDisabled] == "true",
+		object:            node,
+	}
+	_, n.Excluded = node.Labels[corev1.LabelNodeExcludeBalancers]
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+			n.ReadySince = condition.LastTransitionTime.Time
+			if n.ReadySince.IsZero() {
+				n.ReadySince = n.CreatedAt
+			}
+		}
+	}
+	if was := c.nodes[node.Name]; was == nil || was.UID != n.UID || matchesOtherwise(was.object, node) {
+		for _, shape := range c.shapes {
+			delete(shape.eligible, node.Name)
+		}
+	}
+	c.nodes[node.Name] = n
+	if n.ProviderID != "" {
+		c.machines[machineOf(n.ProviderID)] = n.Name
+	}
+}
+
+// machineOf is the last part of a provider id, which is the machine's own, as in
+// aws:///eu-central-1a/i-0123.
+func machineOf(providerID string) string {
+	return providerID[strings.LastIndexByte(providerID, '/')+1:]
+}
+
+// NodeOf returns the node of a machine, by the last part of its provider id; nil if there is none.
+func (c *Cluster) NodeOf(machine string) *Node { return c.nodes[c.machines[machine]] }
+
+// ScaleDownDisabled is the annotation that keeps the cluster autoscaler from a node.
+const ScaleDownDisabled = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
+
+// matchesOtherwise says whether pods may fit a node otherwise than before, apart from its room.
+func matchesOtherwise(was, is *corev1.Node) bool {
+	return !maps.Equal(was.Labels, is.Labels) || !slices.EqualFunc(was.Spec.Taints, is.Spec.Taints, func(a, b corev1.Taint) bool {
+		return a.Key == b.Key && a.Value == b.Value && a.Effect == b.Effect
+	})
+}
+
+// DeleteNode forgets a node. Its pods stay until they are deleted themselves.
+func (c *Cluster) DeleteNode(name string) {
+	if n := c.nodes[name]; n != nil && n.ProviderID != "" && c.machines[machineOf(n.ProviderID)] == name {
+		delete(c.machines, machineOf(n.ProviderID))
+	}
+	delete(c.nodes, name)
+	for _, shape := range c.shapes {
+		delete(shape.eligible, name)
+	}
+}
+
+// Node returns a node by its name; nil if there is none.
+func (c *Cluster) Node(name string) *Node { return c.nodes[name] }
+
+// Nodes returns all nodes, sorted by name.
+func (c *Cluster) Nodes() []*Node {
+	return slices.SortedFunc(maps.Values(c.nodes), func(a, b *Node) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// PodsOn returns the pods of a node, sorted by namespace and name.
+func (c *Cluster) PodsOn(node string) []*Pod {
+	return slices.SortedFunc(maps.Values(c.byNode[node]), comparePods)
+}
+
+func comparePods(a, b *Pod) int {
+	if d := strings.Compare(a.Namespace, b.Namespace); d != 0 {
+		return d
+	}
+	return strings.Compare(a.Name, b.Name)
+}
+
+// Pod returns a pod by its UID; nil if there is none.
+func (c *Cluster) Pod(uid types.UID) *Pod { return c.pods[uid] }
+
+// Workload is who makes pods again.
+type Workload struct {
+	Owner Owner
+	// Desired is how many pods there should be.
+	Desired int32
+	// Parent controls the workload, as a Deployment does its ReplicaSets.
+	Parent Owner
+}
+
+// SetWorkload takes in how many pods a workload wants, and who controls it.
+func (c *Cluster) SetWorkload(w Workload) { c.workloads[w.Owner] = &w }
+
+// DeleteWorkload forgets it.
+func (c *Cluster) DeleteWorkload(owner Owner) { delete(c.workloads, owner) }
+
+// Parent returns who controls a workload, or itself.
+func (c *Cluster) Parent(owner Owner) Owner {
+	if w := c.workloads[owner]; w != nil && w.Parent != (Owner{}) {
+		return w.Parent
+	}
+	return owner
+}
+
+// Workload returns what is known of a workload.
+func (c *Cluster) Workload(owner Owner) (w Workload, ok bool) {
+	if known := c.workloads[owner]; known != nil {
+		return *known, true
+	}
+	return Workload{}, false
+}
+
+// Autoscaler is a HorizontalPodAutoscaler.
+type Autoscaler struct {
+	Name string
+	Min  int32
+}
+
+// SetAutoscaler takes in who scales a workload.
+func (c *Cluster) SetAutoscaler(target Owner, a Autoscaler) { c.scalers[target] = a }
+
+// DeleteAutoscaler forgets it.
+func (c *Cluster) DeleteAutoscaler(target Owner) { delete(c.scalers, target) }
+
+// Autoscaler returns who scales a workload.
+func (c *Cluster) Autoscaler(target Owner) (a Autoscaler, ok bool) {
+	a, ok = c.scalers[target]
+	return a, ok
+}
+
+// AutoscalerNamed returns an autoscaler by its own name.
+func (c *Cluster) AutoscalerNamed(namespace, name string) (a Autoscaler, ok bool) {
+	for target, a := range c.scalers {
+		if target.Namespace == namespace && a.Name == name {
+			return a, true
+		}
+	}
+	return Autoscaler{}, false
+}
+
+// Missing is how many pods of an owner are not Ready, or not there: what has to become
+// Ready before the owner is as it wants to be. Of an owner whose wishes are not known
+// those pods count that are there.
+func (c *Cluster) Missing(owner Owner) int {
+	ready, alive, leaving := 0, 0, 0
+	for _, p := range c.byOwner[owner] {
+		if p.Terminal {
+			continue
+		}
+		if p.Leaving() {
+			leaving++
+			continue
+		}
+		alive++
+		if p.Ready {
+			ready++
+		}
+	}
+	if w := c.workloads[owner]; w != nil {
+		return max(int(w.Desired)-ready, 0)
+	}
+	return alive - ready + leaving
+}
+
+// SetAttachment takes in that a volume is attached to a node.
+func (c *Cluster) SetAttachment(name, node, volume string) {
+	if c.attached[node] == nil {
+		c.attached[node] = map[string]string{}
+	}
+	c.attached[node][name] = volume
+}
+
+// DeleteAttachment forgets it.
+func (c *Cluster) DeleteAttachment(name, node string) { delete(c.attached[node], name) }
+
+// Attached returns the volumes that are attached to a node, sorted.
+func (c *Cluster) Attached(node string) []string {
+	return slices.Sorted(maps.Values(c.attached[node]))
+}
+
+// Volume is a PersistentVolume, as far as it binds pods to places.
+type Volume struct {
+	Name string
+	// Zones it is in; any without one.
+	Zones []string
+	// Nodes it is on; any without one. Such a volume does not leave its node.
+	Nodes []string
+}
+
+// SetVolume takes in the volume of a claim.
+func (c *Cluster) SetVolume(namespace, claim string, v Volume) { c.volumes[namespace+"/"+claim] = v }
+
+// DeleteVolume forgets it.
+func (c *Cluster) DeleteVolume(namespace, claim string) { delete(c.volumes, namespace+"/"+claim) }

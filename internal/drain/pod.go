@@ -1,0 +1,167 @@
+package drain
+
+import (
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Owner is who controls a pod; empty for a bare one.
+type Owner struct{ Kind, Namespace, Name string }
+
+// String is Kind/namespace/name.
+func (o Owner) String() string {
+	if o == (Owner{}) {
+		return ""
+	}
+	return o.Kind + "/" + o.Namespace + "/" + o.Name
+}
+
+// Pod is what is known of a pod.
+type Pod struct {
+	UID                   types.UID
+	Namespace, Name, Node string
+	Owner                 Owner
+	Labels                labels.Set
+	// Mirror pods and those of DaemonSets belong to their node and do not leave it.
+	Mirror, Daemon bool
+	// Terminal pods have ended, and Pending ones have not begun.
+	Terminal, Pending, Ready bool
+	CreatedAt                time.Time
+	// ReadyAt is when it became Ready, or ceased to be.
+	ReadyAt time.Time
+	// Grace is the pod's own grace period, in seconds.
+	Grace int64
+	// DeletedAt is when the pod was asked to go, and GoneBy when its grace period is over;
+	// zero for one that stays.
+	DeletedAt, GoneBy time.Time
+	// Assumed says that the pod was asked to go and is not yet seen to.
+	Assumed bool
+	// Budgets that cover it, sorted by name.
+	Budgets []*Budget
+	// Shape is what it needs of a node.
+	Shape  *Shape
+	Images []string
+
+	claims []string
+}
+
+// Leaving says whether the pod has been asked to go.
+func (p *Pod) Leaving() bool { return p.Assumed || !p.DeletedAt.IsZero() }
+
+// Key is namespace/name.
+func (p *Pod) Key() string { return p.Namespace + "/" + p.Name }
+
+// SetPod takes in a pod as it is now.
+func (c *Cluster) SetPod(pod *corev1.Pod) {
+	was := c.pods[pod.UID]
+	p := &Pod{
+		UID: pod.UID, Namespace: pod.Namespace, Name: pod.Name, Node: pod.Spec.NodeName, Labels: pod.Labels,
+		Terminal: pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed, Pending: pod.Status.Phase == corev1.PodPending || pod.Status.Phase == "",
+		CreatedAt: pod.CreationTimestamp.Time, Grace: corev1.DefaultTerminationGracePeriodSeconds,
+	}
+	if pod.Spec.TerminationGracePeriodSeconds != nil {
+		p.Grace = *pod.Spec.TerminationGracePeriodSeconds
+	}
+	if pod.DeletionTimestamp != nil {
+		p.GoneBy, p.DeletedAt = pod.DeletionTimestamp.Time, pod.DeletionTimestamp.Time
+		if pod.DeletionGracePeriodSeconds != nil {
+			p.DeletedAt = p.GoneBy.Add(-time.Duration(*pod.DeletionGracePeriodSeconds) * time.Second)
+		}
+	}
+	if owner := metav1.GetControllerOf(pod); owner != nil {
+		p.Owner = Owner{owner.Kind, pod.Namespace, owner.Name}
+		p.Daemon = owner.Kind == "DaemonSet"
+	}
+	_, p.Mirror = pod.Annotations[corev1.MirrorPodAnnotationKey]
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			p.Ready, p.ReadyAt = condition.Status == corev1.ConditionTrue, condition.LastTransitionTime.Time
+		}
+	}
+	if was != nil && was.Shape != nil { // What a pod asks for hardly ever changes, and is dear to find out.
+		p.Shape, p.claims, p.Images, p.Assumed = was.Shape, was.claims, was.Images, was.Assumed && p.DeletedAt.IsZero()
+	} else {
+		for _, container := range pod.Spec.Containers {
+			p.Images = append(p.Images, container.Image)
+		}
+		for _, volume := range pod.Spec.Volumes {
+			if volume.PersistentVolumeClaim != nil {
+				p.claims = append(p.claims, volume.PersistentVolumeClaim.ClaimName)
+			}
+		}
+		p.Shape = c.shapeOf(pod, p.Owner)
+	}
+	if was != nil && maps.Equal(was.Labels, p.Labels) {
+		p.Budgets = was.Budgets
+	} else {
+		p.Budgets = c.covering(p)
+	}
+	c.forget(was)
+	c.pods[p.UID] = p
+	remember(c.byNode, p.Node, p)
+	remember(c.byOwner, p.Owner, p)
+	c.count(p, 1)
+}
+
+// count changes what the pods of a node take of it.
+func (c *Cluster) count(p *Pod, sign int64) {
+	if p.Terminal || p.Node == "" {
+		return
+	}
+	used := c.used[p.Node]
+	used.add(p.Shape.Requests, sign)
+	c.used[p.Node] = used
+}
+
+func remember[K comparable](index map[K]map[types.UID]*Pod, key K, p *Pod) {
+	if index[key] == nil {
+		index[key] = map[types.UID]*Pod{}
+	}
+	index[key][p.UID] = p
+}
+
+func (c *Cluster) forget(p *Pod) {
+	if p == nil {
+		return
+	}
+	c.count(p, -1)
+	delete(c.byNode[p.Node], p.UID)
+	delete(c.byOwner[p.Owner], p.UID)
+	if len(c.byOwner[p.Owner]) == 0 {
+		delete(c.byOwner, p.Owner)
+	}
+}
+
+// DeletePod forgets a pod.
+func (c *Cluster) DeletePod(uid types.UID) {
+	c.forget(c.pods[uid])
+	delete(c.pods, uid)
+}
+
+// SetAssumed takes in that a pod was asked to go, before it is seen to; or, if going is
+// false, that it was not after all.
+func (c *Cluster) SetAssumed(uid types.UID, going bool) {
+	if p := c.pods[uid]; p != nil && p.Assumed != going {
+		changed := *p
+		changed.Assumed = going
+		c.pods[uid], c.byNode[p.Node][uid], c.byOwner[p.Owner][uid] = &changed, &changed, &changed
+		for _, b := range p.Budgets {
+			b.assumed = max(b.assumed+map[bool]int{true: 1, false: -1}[going], 0)
+		}
+	}
+}
+
+// localVolume names a volume of the pod that does not leave the node; empty if there is none.
+func (c *Cluster) localVolume(p *Pod) string {
+	for _, claim := range p.claims {
+		if v := c.volumes[p.Namespace+"/"+claim]; len(v.Nodes) > 0 {
+			return v.Name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,209 @@
+package drain
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Room is the room that nodes have for pods that have to leave others. Pods are placed in
+// it one by one, as a scheduler might; a set that fits so can be scheduled.
+type Room struct {
+	cluster *Cluster
+	zones   map[string][]*target
+	names   []string
+	targets map[string]*target
+	// next is from which target of a zone to look on for a shape: what has no room for it
+	// will have none later, since room only gets less.
+	next  map[spot]int
+	count map[Owner]*spreadCount
+	lost  map[string]bool // nodes whose pods do not count, since they have to leave
+}
+
+type spot struct {
+	shape *Shape
+	zone  string
+}
+
+type target struct {
+	node *Node
+	free Resources
+}
+
+// spreadCount is where the pods of an owner are.
+type spreadCount struct{ nodes, zones map[string]int }
+
+// Room returns the room on the targets, in their order; leaving are nodes whose pods are
+// going to be placed and do not count where they are.
+func (c *Cluster) Room(targets []*Node, leaving []string) *Room {
+	r := &Room{cluster: c, targets: map[string]*target{}, zones: map[string][]*target{}, next: map[spot]int{}, count: map[Owner]*spreadCount{}, lost: map[string]bool{}}
+	for _, node := range leaving {
+		r.lost[node] = true
+	}
+	for _, n := range targets {
+		t := &target{node: n, free: n.Capacity.less(c.used[n.Name])}
+		r.zones[n.Zone], r.targets[n.Name] = append(r.zones[n.Zone], t), t
+	}
+	r.names = slices.Sorted(maps.Keys(r.zones))
+	return r
+}
+
+// Lack is why a pod has no place.
+type Lack struct {
+	Pod *Pod
+	// Of names the resource that is short, or says what no node satisfies.
+	Of string
+}
+
+func (l Lack) String() string { return fmt.Sprintf("Pod %s finds no node: %s", l.Pod.Key(), l.Of) }
+
+// Place finds a place for all pods, or for none and says why.
+func (r *Room) Place(pods []*Pod) *Lack {
+	next := maps.Clone(r.next)
+	var undo []func()
+	for _, p := range pods {
+		taken, lack := r.place(p)
+		if lack != "" {
+			for _, u := range slices.Backward(undo) {
+				u()
+			}
+			r.next = next
+			return &Lack{Pod: p, Of: lack}
+		}
+		undo = append(undo, taken)
+	}
+	return nil
+}
+
+// PlaceFrom is Place for the pods of a node, which is no target for them, or for others
+// after them, if it was one.
+func (r *Room) PlaceFrom(node string, pods []*Pod) *Lack {
+	t := r.targets[node]
+	if t == nil {
+		return r.Place(pods)
+	}
+	free := t.free
+	t.free = Resources{}
+	lack := r.Place(pods)
+	if lack != nil {
+		t.free = free
+	}
+	return lack
+}
+
+// Reserve places what finds a place.
+func (r *Room) Reserve(pods []*Pod) {
+	for _, p := range pods {
+		_, _ = r.place(p)
+	}
+}
+
+func (r *Room) place(p *Pod) (undo func(), lack string) {
+	zones, nodes := r.cluster.zonesOf(p)
+	where := r.names
+	if len(zones) > 0 {
+		where = narrow(r.names, zones)
+	}
+	counts := r.counts(p)
+	if counts != nil {
+		where = slices.Clone(where)
+		slices.SortStableFunc(where, func(a, b string) int { return cmp.Compare(counts.zones[a], counts.zones[b]) })
+	}
+	lack = "no node accepts it"
+	if len(where) == 0 {
+		return nil, fmt.Sprintf("its volumes are in %v", zones)
+	}
+	for _, zone := range where {
+		if counts != nil && !p.Shape.allows(counts, zone, r.names) {
+			lack = "its spread over zones"
+			continue
+		}
+		t, why := r.inZone(p, zone, nodes, counts)
+		if t == nil {
+			if why != "" {
+				lack = why
+			}
+			continue
+		}
+		return r.take(p, t, counts), ""
+	}
+	return nil, lack
+}
+
+// inZone finds the first target of a zone that takes the pod.
+func (r *Room) inZone(p *Pod, zone string, nodes []string, counts *spreadCount) (t *target, lack string) {
+	at := spot{p.Shape, zone}
+	targets := r.zones[zone]
+	bound := len(nodes) > 0 // A pod that is bound to nodes says nothing of others like it.
+	for i := r.next[at]; i < len(targets); i++ {
+		t := targets[i]
+		switch {
+		case bound && !slices.Contains(nodes, t.node.Name):
+			lack = fmt.Sprintf("its volumes are on %v", nodes)
+			continue
+		case !p.Shape.accepts(t.node):
+		case counts != nil && p.Shape.perNode > 0 && counts.nodes[t.node.Name] >= p.Shape.perNode:
+			lack = "it stays apart from pods like itself"
+		default:
+			if short := t.free.lacks(&p.Shape.Requests); short != "" {
+				lack = "not enough " + string(short)
+				break
+			}
+			return t, ""
+		}
+		if !bound && i == r.next[at] {
+			r.next[at] = i + 1
+		}
+	}
+	return nil, lack
+}
+
+func (r *Room) take(p *Pod, t *target, counts *spreadCount) (undo func()) {
+	t.free.add(p.Shape.Requests, -1)
+	if counts != nil {
+		counts.nodes[t.node.Name]++
+		counts.zones[t.node.Zone]++
+	}
+	return func() {
+		t.free.add(p.Shape.Requests, 1)
+		if counts != nil {
+			counts.nodes[t.node.Name]--
+			counts.zones[t.node.Zone]--
+		}
+	}
+}
+
+// counts says where the pods of the owner are, if that matters.
+func (r *Room) counts(p *Pod) *spreadCount {
+	if p.Shape.perNode == 0 && p.Shape.perZone == 0 && p.Shape.skew == 0 {
+		return nil
+	}
+	if known := r.count[p.Owner]; known != nil {
+		return known
+	}
+	s := &spreadCount{nodes: map[string]int{}, zones: map[string]int{}}
+	for _, other := range r.cluster.byOwner[p.Owner] {
+		if n := r.cluster.nodes[other.Node]; n != nil && !r.lost[other.Node] && !other.Leaving() && !other.Terminal {
+			s.nodes[n.Name]++
+			s.zones[n.Zone]++
+		}
+	}
+	r.count[p.Owner] = s
+	return s
+}
+
+// allows says whether one more pod in the zone keeps to the spread.
+func (s *Shape) allows(counts *spreadCount, zone string, zones []string) bool {
+	if s.perZone > 0 && counts.zones[zone] >= s.perZone {
+		return false
+	}
+	if s.skew == 0 {
+		return true
+	}
+	least := counts.zones[zone]
+	for _, other := range zones {
+		least = min(least, counts.zones[other])
+	}
+	return counts.zones[zone]+1-least <= s.skew
+}

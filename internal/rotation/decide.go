@@ -1,0 +1,286 @@
+package rotation
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/drain"
+	"windlass.dev/internal/kit/plan"
+)
+
+// decider makes one decision. It reads the snapshot and fills the plan and the status.
+type decider struct {
+	s      *Snapshot
+	now    time.Time
+	plan   plan.Plan
+	status *v1alpha1.NodeRotationStatus
+	// recorded is the status as it is on record: what may be acted upon.
+	recorded *v1alpha1.NodeRotationStatus
+	groups   []*group
+	records  map[string][]*v1alpha1.NodeReplacement // by machine, of all groups
+	allow    *drain.Allowance
+	waits    []v1alpha1.Wait
+	// left is when pods of an owner left open nodes; found when it is first asked for.
+	left map[string][]time.Time
+	// room is what open nodes need, computed when the first node could be opened.
+	room *openings
+}
+
+func newDecider(s Snapshot, now time.Time) *decider {
+	d := &decider{s: &s, now: now, recorded: &s.Run.Status, status: s.Run.Status.DeepCopy(), records: map[string][]*v1alpha1.NodeReplacement{}, allow: s.Cluster.Allowance()}
+	d.status.ObservedGeneration = s.Run.Generation
+	for i := range s.Records {
+		r := &s.Records[i]
+		d.records[r.Spec.Instance] = append(d.records[r.Spec.Instance], r)
+	}
+	return d
+}
+
+// run is the order of a run's life.
+func (d *decider) run() {
+	switch {
+	case Finished(d.recorded.Phase):
+		d.release()
+	case d.recorded.StartedAt == nil && d.s.Run.DeletionTimestamp != nil:
+		d.release()
+	case d.recorded.StartedAt == nil:
+		d.begin()
+	case !d.guarded():
+		d.step(Guard{On: true}, "what the run changes has to be undone before it is deleted")
+	default:
+		d.goOn()
+	}
+}
+
+func (d *decider) goOn() {
+	if !d.load() {
+		return
+	}
+	d.end()
+	active := d.active()
+	for _, g := range active {
+		d.assess(g)
+	}
+	for _, g := range active {
+		d.replaceAll(g)
+	}
+	for _, g := range active {
+		d.resize(g)
+		d.mark(g)
+	}
+	d.waves(active)
+	d.open(active)
+	for _, g := range active {
+		d.finish(g)
+	}
+	d.conclude()
+}
+
+// guarded says whether the run has its finalizer.
+func (d *decider) guarded() bool { return slices.Contains(d.s.Run.Finalizers, v1alpha1.Finalizer) }
+
+// release lets a run that is over, or has not begun, be deleted.
+func (d *decider) release() {
+	for _, name := range sortedKeys(d.records) {
+		for _, r := range d.records[name] {
+			d.closeRecord(r)
+		}
+	}
+	if d.guarded() {
+		d.step(Guard{On: false}, "nothing is left to undo")
+	}
+}
+
+func (d *decider) closeRecord(r *v1alpha1.NodeReplacement) {
+	if slices.Contains(r.Finalizers, v1alpha1.Finalizer) {
+		d.step(Close{Name: r.Name, UID: r.UID}, "nothing is left to undo")
+	}
+}
+
+// load finds the groups of the run, and what their providers say of them.
+func (d *decider) load() bool {
+	ok := true
+	for i := range d.status.Groups {
+		rec := &d.status.Groups[i]
+		node := d.s.Groups[rec.Name]
+		if node == nil || node.UID != rec.UID {
+			d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + rec.Name, Reason: v1alpha1.ReasonInvalidSpec, Message: "the NodeGroup was deleted: make it again, or delete the run"})
+			// Without it nobody can be asked, so nothing more can be done, or undone.
+			rec.Restored = true
+			continue
+		}
+		st, err := resolve(d.s.Run.Spec.Strategy, node.Spec.Strategy, node.Spec.Role)
+		if err != nil {
+			d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + rec.Name, Reason: v1alpha1.ReasonInvalidSpec, Message: err.Error()})
+			ok = false
+			continue
+		}
+		g := &group{name: rec.Name, node: node, rec: rec, strategy: st, cloud: d.s.Clouds[rec.Name]}
+		if g.cloud.Problem != "" {
+			d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + rec.Name, Reason: v1alpha1.ReasonProviderProblem, Message: g.cloud.Problem})
+			d.wake(pollEvery)
+			ok = false
+			continue
+		}
+		d.groups = append(d.groups, g)
+	}
+	slices.SortStableFunc(d.groups, func(a, b *group) int { return cmp.Or(cmp.Compare(a.rank(), b.rank()), strings.Compare(a.name, b.name)) })
+	return ok
+}
+
+// rank is the order of groups: control planes first.
+func (g *group) rank() int64 {
+	const controlPlanesFirst = 1 << 40
+	if g.node.Spec.Role == v1alpha1.ControlPlane {
+		return int64(g.node.Spec.Order) - controlPlanesFirst
+	}
+	return int64(g.node.Spec.Order)
+}
+
+// active are the groups that are worked on: those of the first rank that is not done,
+// or, when the run is being ended, all that it has touched.
+func (d *decider) active() []*group {
+	var all []*group
+	for _, g := range d.groups {
+		switch {
+		case g.rec.Restored:
+		case d.aborting() && !g.rec.Prepared && d.untouched(g):
+			g.rec.Restored = true // It was never changed.
+		case d.status.Phase == v1alpha1.RollingBack && !g.rec.Prepared && d.untouched(g):
+			g.rec.Restored = true
+		case d.ending() || len(all) == 0 || g.rank() == all[0].rank():
+			all = append(all, g)
+		}
+	}
+	return all
+}
+
+// untouched says that the run has not asked the provider to change anything.
+func (d *decider) untouched(g *group) bool { return g.cloud.Run != d.s.Run.Name }
+
+func (d *decider) aborting() bool { return d.status.Phase == v1alpha1.Aborting }
+
+// ending says that the run undoes rather than does.
+func (d *decider) ending() bool {
+	return d.aborting() || d.status.Phase == v1alpha1.RollingBack
+}
+
+// end looks whether the run has to be ended before its time.
+func (d *decider) end() {
+	end := d.s.Run.Spec.End
+	if d.s.Run.DeletionTimestamp != nil && end == "" {
+		end = v1alpha1.EndAbort
+	}
+	switch {
+	case end == v1alpha1.EndRollBack && d.status.Phase != v1alpha1.RollingBack && d.status.Phase != v1alpha1.Aborting:
+		d.rollBack("somebody asked for it")
+	case end == v1alpha1.EndAbort && !d.ending():
+		d.abort(v1alpha1.Aborted, "somebody asked for it")
+	case d.ending():
+	default:
+		for _, g := range d.groups {
+			if limit := g.strategy.deadline; limit > 0 {
+				if over := d.status.StartedAt.Add(limit); d.now.Before(over) {
+					d.wakeAt(over)
+				} else {
+					d.fail(v1alpha1.ReasonDeadline, fmt.Sprintf("the run took longer than %s", limit))
+					return
+				}
+			}
+		}
+	}
+}
+
+// fail ends the run as its strategy says.
+func (d *decider) fail(reason, message string) {
+	if d.ending() {
+		return
+	}
+	for _, g := range d.groups {
+		if g.strategy.onFailure == v1alpha1.RollBack && g.cloud.Capabilities.RollBack {
+			d.rollBack(reason + ": " + message)
+			return
+		}
+	}
+	outcome := v1alpha1.Failed
+	if reason == v1alpha1.ReasonDeadline {
+		outcome = v1alpha1.Aborted
+	}
+	d.abort(outcome, reason+": "+message)
+}
+
+func (d *decider) abort(outcome v1alpha1.Phase, message string) {
+	d.status.Phase, d.status.Outcome, d.status.OutcomeMessage = v1alpha1.Aborting, outcome, message
+}
+
+func (d *decider) rollBack(message string) {
+	d.status.Phase, d.status.Outcome, d.status.OutcomeMessage = v1alpha1.RollingBack, v1alpha1.RolledBack, message
+	d.status.WaveDoneAt, d.status.WaveSize = nil, 0
+	for i := range d.status.Groups {
+		// Those that were done are begun again, and all get their former template.
+		d.status.Groups[i].Restored, d.status.Groups[i].Prepared = false, false
+	}
+}
+
+// conclude ends the run when every group has its settings back.
+func (d *decider) conclude() {
+	for i := range d.status.Groups {
+		if !d.status.Groups[i].Restored {
+			return
+		}
+	}
+	for _, all := range d.records {
+		for _, r := range all {
+			if !Closed(r.Status.Phase) {
+				return
+			}
+		}
+	}
+	d.status.FinishedAt = new(metav1.NewTime(d.now))
+	d.status.Phase = cmp.Or(d.status.Outcome, v1alpha1.Succeeded)
+	if d.status.Outcome == "" && d.status.Skipped > 0 {
+		d.status.Phase = v1alpha1.Failed
+		d.status.OutcomeMessage = fmt.Sprintf("%d nodes could not be emptied, and were given back", d.status.Skipped)
+	}
+}
+
+func (d *decider) step(a plan.Action, why string, needs ...string) {
+	d.plan.Steps = append(d.plan.Steps, plan.Step{Action: a, Why: why, Needs: needs})
+}
+
+// wait says that the run waits for something. Since is kept from when it first did.
+func (d *decider) wait(w v1alpha1.Wait) {
+	w.Since = metav1.NewTime(d.now)
+	for _, was := range d.recorded.Waits {
+		if was.Subject == w.Subject && was.Reason == w.Reason && was.For == w.For {
+			w.Since = was.Since
+		}
+	}
+	d.waits = append(d.waits, w)
+}
+
+// pollEvery is how often to look at a provider while it does what was asked: none of them
+// tells when it is done.
+const pollEvery = 5 * time.Second
+
+func (d *decider) wake(after time.Duration) {
+	if d.plan.Wake == 0 || after < d.plan.Wake {
+		d.plan.Wake = max(after, time.Millisecond)
+	}
+}
+
+func (d *decider) wakeAt(at time.Time) { d.wake(at.Sub(d.now)) }
+
+func sortedKeys[V any](m map[string]V) []string {
+	all := make([]string, 0, len(m))
+	for k := range m {
+		all = append(all, k)
+	}
+	return sorted(all)
+}

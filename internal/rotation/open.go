@@ -1,0 +1,359 @@
+package rotation
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/drain"
+)
+
+// openings is what decides which nodes to open: the room that is left for their pods, and
+// how much each budget has to bear already.
+type openings struct {
+	room *drain.Room
+	load map[string]float64 // seconds until a budget has let its pods go, by its name
+}
+
+// candidates are how many nodes are compared for the next one to open: more would cost
+// time in large groups and gain little.
+const candidates = 256
+
+// open opens further nodes, as many as may be unavailable or have a new one in their place.
+func (d *decider) open(active []*group) {
+	if why := d.held(active); why != nil {
+		d.wait(*why)
+		return
+	}
+	for _, g := range active {
+		if g.rec.Prepared {
+			d.openGroup(g, active)
+		}
+	}
+}
+
+// held says why no further nodes are taken at all; nil if some may be.
+func (d *decider) held(active []*group) *v1alpha1.Wait {
+	switch {
+	case len(active) == 0 || d.ending():
+		return nil
+	case d.s.Run.Spec.Paused:
+		return &v1alpha1.Wait{Subject: "the run", Reason: v1alpha1.ReasonPaused, Message: "no further nodes are taken until spec.paused is false"}
+	case d.status.Phase == v1alpha1.Baking:
+		return &v1alpha1.Wait{Subject: "the run", Reason: v1alpha1.ReasonBaking, Message: "no further nodes are taken while a wave is watched"}
+	default:
+		return d.outsideWindow(active)
+	}
+}
+
+func (d *decider) openGroup(g *group, active []*group) {
+	slots := min(g.available-(int(g.rec.Size)-g.unavailable), d.inWave(g)-g.open)
+	if g.node.Spec.Role == v1alpha1.ControlPlane {
+		slots = min(slots, d.quorum(active))
+	}
+	if slots <= 0 {
+		if g.leaving > g.open+g.skipped && d.inWave(g) > g.open {
+			d.notReady(g)
+		}
+		return
+	}
+	all := d.candidates(g)
+	var lack *drain.Lack
+	for range slots {
+		best, why := d.next(g, active, all, false)
+		if best == nil && g.open == 0 && g.launching == 0 && why != nil {
+			// Nothing is on its way that would make room: the room on nodes that have to go
+			// themselves is better than none.
+			best, _ = d.next(g, active, all, true)
+		}
+		if best == nil {
+			lack = why
+			break
+		}
+		d.openNode(g, best)
+		all = slices.DeleteFunc(all, func(m *machine) bool { return m == best })
+	}
+	if lack != nil {
+		d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + g.name, For: "Pod/" + lack.Pod.Key(), Reason: v1alpha1.ReasonNoCapacity, Message: lack.String() + ": add nodes, or raise maxSurge"})
+	}
+}
+
+// candidates are the machines that could be opened, the best first.
+func (d *decider) candidates(g *group) []*machine {
+	var all []*machine
+	for _, m := range g.machines {
+		if !m.leaving || m.record != nil || m.State == cloud.Ending {
+			continue
+		}
+		if m.last != nil && m.last.Status.Phase == v1alpha1.SkippedPhase && !d.retry(g, m) {
+			continue
+		}
+		all = append(all, m)
+	}
+	slices.SortStableFunc(all, func(a, b *machine) int {
+		return cmp.Or(cmp.Compare(a.attempts, b.attempts), cmp.Compare(urgency(b), urgency(a)), cmp.Compare(g.strategy.place(a), g.strategy.place(b)), strings.Compare(a.ID, b.ID))
+	})
+	return all
+}
+
+// urgency puts those first that are going to end by themselves, or that run nothing.
+func urgency(m *machine) int {
+	switch {
+	case m.Interrupted:
+		return 2
+	case m.node == nil || !m.node.Ready():
+		return 1
+	default:
+		return 0
+	}
+}
+
+// place is the first rule of the order that selects a node.
+func (s *strategy) place(m *machine) int {
+	if m.node != nil {
+		for i, selector := range s.order {
+			if selector.Matches(m.node.Labels) {
+				return i
+			}
+		}
+	}
+	return len(s.order)
+}
+
+// maxAttempts is how often a node is opened: once more than it was skipped.
+const maxAttempts = 2
+
+// retry says whether a node that was skipped is tried once more: when all others are done.
+func (d *decider) retry(g *group, m *machine) bool {
+	return m.attempts < maxAttempts && g.leaving == g.skipped
+}
+
+// retries says whether some skipped node of the group is still to be tried once more.
+func (d *decider) retries(g *group) bool {
+	return slices.ContainsFunc(g.machines, func(m *machine) bool { return m.leaving && m.record == nil && m.attempts < maxAttempts })
+}
+
+// next chooses the node whose pods make the least wait longer: the one after which the
+// budget that needs most time needs the least.
+func (d *decider) next(g *group, active []*group, all []*machine, anywhere bool) (best *machine, lack *drain.Lack) {
+	d.openings(active, anywhere)
+	zones := d.zonesOpen(g)
+	var least float64
+	for i, m := range all {
+		if i == candidates || best != nil && (m.attempts != best.attempts || urgency(m) != urgency(best) || g.strategy.place(m) != g.strategy.place(best)) {
+			break
+		}
+		if !g.strategy.zoneAllows(m, zones, all) {
+			continue
+		}
+		cost := d.cost(g, m)
+		if best != nil && (g.strategy.zones != v1alpha1.Balanced || zones[m.Zone] == zones[best.Zone]) && cost >= least {
+			continue
+		}
+		if best != nil && g.strategy.zones == v1alpha1.Balanced && zones[m.Zone] > zones[best.Zone] {
+			continue
+		}
+		if why := d.room.fits(d.s.Cluster, g, m); why != nil {
+			if lack == nil {
+				lack = why
+			}
+			continue
+		}
+		best, least = m, cost
+	}
+	return best, lack
+}
+
+// openings finds out, once in a decision, what room there is for pods that leave.
+func (d *decider) openings(active []*group, anywhere bool) {
+	if d.room != nil && !anywhere {
+		return
+	}
+	o := &openings{load: map[string]float64{}}
+	leaving, open := map[string]*group{}, []string{}
+	for _, g := range active {
+		for _, m := range g.machines {
+			if m.node == nil || !m.leaving && m.record == nil {
+				continue
+			}
+			leaving[m.node.Name] = g
+			if m.record != nil {
+				open = append(open, m.node.Name)
+			}
+		}
+	}
+	var targets, last []*drain.Node
+	for _, n := range d.s.Cluster.Nodes() {
+		switch {
+		case !n.Ready() || n.Cordoned:
+		case leaving[n.Name] == nil && !n.Tainted(v1alpha1.OutdatedTaint):
+			targets = append(targets, n)
+		case anywhere || active[0].surge == 0:
+			last = append(last, n)
+		}
+	}
+	o.room = d.s.Cluster.Room(append(targets, last...), open)
+	o.room.Reserve(d.s.Cluster.Unscheduled())
+	for _, name := range open {
+		pods := d.s.Cluster.Movable(name, &leaving[name].strategy.drain)
+		o.room.Reserve(pods)
+		o.bear(pods)
+	}
+	d.room = o
+}
+
+// fits places the pods of a machine, and says which one finds no place.
+func (o *openings) fits(c *drain.Cluster, g *group, m *machine) *drain.Lack {
+	if m.node == nil {
+		return nil
+	}
+	return o.room.PlaceFrom(m.node.Name, c.Movable(m.node.Name, &g.strategy.drain))
+}
+
+// bear adds what pods cost their budgets.
+func (o *openings) bear(pods []*drain.Pod) {
+	for _, p := range pods {
+		for _, b := range p.Budgets {
+			o.load[b.String()] += perPod(b)
+		}
+	}
+}
+
+// perPod is by how much one more pod makes a budget take longer, relative to others.
+func perPod(b *drain.Budget) float64 { return 1 / float64(max(b.Expected-b.Wanted, 1)) }
+
+// cost is how long the slowest budget of the machine's pods would need if it was opened.
+func (d *decider) cost(g *group, m *machine) float64 {
+	if m.node == nil {
+		return 0
+	}
+	more := map[string]float64{}
+	for _, p := range d.s.Cluster.Movable(m.node.Name, &g.strategy.drain) {
+		for _, b := range p.Budgets {
+			more[b.String()] += perPod(b)
+		}
+	}
+	var worst, sum float64
+	for name, cost := range more {
+		worst = max(worst, d.room.load[name]+cost)
+		sum += d.room.load[name] * cost
+	}
+	const ties = 1e-6 // Among equals the one whose budgets bear less on the whole.
+	return worst + ties*sum
+}
+
+// openNode writes the record of a node that is about to be replaced.
+func (d *decider) openNode(g *group, m *machine) {
+	g.open++
+	g.available--
+	record := &v1alpha1.NodeReplacement{
+		ObjectMeta: metav1.ObjectMeta{Name: recordName(d.s.Run.Name, m), Labels: map[string]string{v1alpha1.RotationLabel: d.s.Run.Name}},
+		Spec:       v1alpha1.NodeReplacementSpec{Rotation: d.s.Run.Name, Group: g.name, Instance: m.ID, Zone: m.Zone, Reason: cmp.Or(m.outdated, surplusReason), Attempt: m.attempts},
+	}
+	if m.node != nil {
+		record.Spec.Node, record.Spec.NodeUID, record.Spec.CordonedBefore = m.node.Name, m.node.UID, m.node.Cordoned
+		d.room.bear(d.s.Cluster.Movable(m.node.Name, &g.strategy.drain))
+	}
+	if d.aborting() {
+		record.Spec.Reason = surplusReason
+	}
+	d.status.ProgressedAt = new(metav1.NewTime(d.now))
+	d.step(Open{Record: record}, record.Spec.Reason)
+}
+
+func recordName(run string, m *machine) string {
+	name := run + "-" + strings.ToLower(m.ID)
+	if m.attempts > 0 {
+		name += fmt.Sprintf("-%d", m.attempts+1)
+	}
+	return name
+}
+
+// zonesOpen counts the open nodes of a group by their zone.
+func (d *decider) zonesOpen(g *group) map[string]int {
+	zones := map[string]int{}
+	for _, m := range g.machines {
+		if m.record != nil {
+			zones[m.Zone]++
+		}
+	}
+	for _, step := range d.plan.Steps {
+		if o, ok := step.Action.(Open); ok && o.Record.Spec.Group == g.name {
+			zones[o.Record.Spec.Zone]++
+		}
+	}
+	return zones
+}
+
+// zoneAllows says whether a zone has its turn.
+func (s *strategy) zoneAllows(m *machine, open map[string]int, all []*machine) bool {
+	if s.zones != v1alpha1.OneAtATime {
+		return true
+	}
+	for zone, n := range open {
+		if n > 0 {
+			return zone == m.Zone
+		}
+	}
+	first := m.Zone
+	for _, other := range all {
+		first = min(first, other.Zone)
+	}
+	return m.Zone == first
+}
+
+// quorum is how many members of the control plane may be taken now: one, if all others are
+// well, and none of any group is open.
+func (d *decider) quorum(active []*group) int {
+	problem := d.s.ControlPlane
+	for _, g := range active {
+		if g.node.Spec.Role != v1alpha1.ControlPlane {
+			continue
+		}
+		if g.open > 0 {
+			return 0
+		}
+		if problem == "" && g.available < int(g.rec.Size) {
+			problem = fmt.Sprintf("%d of %d nodes of NodeGroup/%s are Ready", g.available, g.rec.Size, g.name)
+		}
+	}
+	if problem != "" {
+		d.wait(v1alpha1.Wait{Subject: "the run", Reason: v1alpha1.ReasonQuorum, Message: "the control plane has to be whole before one of its nodes is taken: " + problem})
+		return 0
+	}
+	return 1
+}
+
+// notReady waits for new nodes, and fails the run if one takes too long.
+func (d *decider) notReady(g *group) {
+	w := v1alpha1.Wait{Subject: "NodeGroup/" + g.name, Reason: v1alpha1.ReasonSurgeNotReady, Message: fmt.Sprintf("%d nodes of %d are Ready and %d may be unavailable", g.available, g.rec.Size, g.unavailable)}
+	for i := range g.cloud.Problems {
+		if p := g.cloud.Problems[i]; p.At.After(d.status.StartedAt.Time) {
+			w.For, w.Reason, w.Message = p.Reason, v1alpha1.ReasonProviderProblem, p.Message
+		}
+	}
+	for _, m := range g.machines {
+		if m.outdated != "" || m.State == cloud.Ending || m.LaunchedAt.Before(d.status.StartedAt.Time) || m.node != nil && m.node.Ready() {
+			continue
+		}
+		limit := m.LaunchedAt.Add(g.strategy.readyTimeout)
+		if !d.now.Before(limit) && !d.ending() {
+			d.fail(v1alpha1.ReasonNodeNotReady, fmt.Sprintf("machine %s did not become a Ready node within %s", m.ID, g.strategy.readyTimeout))
+			return
+		}
+		until := metav1.NewTime(limit)
+		if w.Until == nil || until.Before(w.Until) {
+			w.Until = &until
+		}
+	}
+	if w.Until != nil {
+		d.wakeAt(w.Until.Time)
+	}
+	d.wake(pollEvery)
+	d.wait(w)
+}

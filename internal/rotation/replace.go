@@ -1,0 +1,410 @@
+package rotation
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/drain"
+)
+
+// replacement is one node that is being replaced: the record that is to be, beside that
+// which is.
+type replacement struct {
+	*decider
+	g    *group
+	m    *machine // nil if the provider no longer has it
+	was  *v1alpha1.NodeReplacement
+	next v1alpha1.NodeReplacementStatus
+}
+
+// replaceAll takes every open node of a group a step further. Nodes with the fewest pods
+// left come first, so that they are done, and others can be opened, the sooner.
+func (d *decider) replaceAll(g *group) {
+	machines := map[string]*machine{}
+	for _, m := range g.machines {
+		machines[m.ID] = m
+	}
+	var all []*replacement
+	for _, id := range sortedKeys(d.records) {
+		for _, r := range d.records[id] {
+			if r.Spec.Group != g.name {
+				continue
+			}
+			if Closed(r.Status.Phase) {
+				d.closeRecord(r)
+				continue
+			}
+			all = append(all, &replacement{decider: d, g: g, m: machines[id], was: r, next: *r.Status.DeepCopy()})
+		}
+	}
+	left := map[*replacement]int{}
+	for _, r := range all {
+		if n := r.node(); n != nil {
+			left[r] = len(d.s.Cluster.PodsOn(n.Name))
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *replacement) int {
+		return cmp.Or(cmp.Compare(left[a], left[b]), strings.Compare(a.was.Name, b.was.Name))
+	})
+	for _, r := range all {
+		r.decide()
+	}
+}
+
+// node is the node that is being replaced; nil if it is gone, or is another of that name.
+func (r *replacement) node() *drain.Node {
+	if n := r.s.Cluster.Node(r.was.Spec.Node); n != nil && n.UID == r.was.Spec.NodeUID {
+		return n
+	}
+	return nil
+}
+
+func (r *replacement) decide() {
+	r.next.Wait = nil
+	switch {
+	case r.m == nil || r.m.State == cloud.Ending:
+		r.ending()
+	case r.was.Status.Phase == v1alpha1.Terminating:
+		r.terminating()
+	case r.was.Status.Phase == v1alpha1.Reverting || r.unwanted():
+		r.reverting()
+	case r.was.Status.Phase == v1alpha1.Drained:
+		r.drained()
+	case r.was.Status.Phase == v1alpha1.Draining:
+		r.draining()
+	default:
+		r.opened()
+	}
+	if r.next.Wait != nil {
+		r.keepSince()
+		r.waits = append(r.waits, *r.next.Wait)
+	}
+	if !sameStatus(&r.was.Status, &r.next) {
+		r.step(Record{Name: r.was.Name, UID: r.was.UID, Status: r.next}, string(r.next.Phase))
+	}
+}
+
+// unwanted says that the node need not go any more, since the run is being ended.
+func (r *replacement) unwanted() bool { return !r.m.leaving }
+
+func (r *replacement) phase(p v1alpha1.ReplacementPhase) {
+	now := metav1.NewTime(r.now)
+	r.next.Phase, r.next.Since = p, &now
+	if Closed(p) {
+		r.next.FinishedAt = &now
+	}
+	r.status.ProgressedAt = &now
+}
+
+// opened keeps new pods from the node and notes which ones have to leave it.
+func (r *replacement) opened() {
+	n := r.node()
+	if n != nil && !(n.Cordoned && n.Excluded) {
+		r.step(Mark{Node: n.Name, UID: n.UID, Cordon: new(true)}, r.was.Spec.Reason)
+	}
+	r.next.DrainDeadline = new(metav1.NewTime(r.now.Add(r.g.strategy.drain.Timeout)))
+	r.note(n)
+	r.phase(v1alpha1.Draining)
+}
+
+// note keeps the list of pods that have to leave, and of those that have.
+func (r *replacement) note(n *drain.Node) {
+	here := map[string]bool{}
+	if n != nil {
+		for _, pod := range r.s.Cluster.Movable(n.Name, &r.g.strategy.drain) {
+			here[string(pod.UID)] = true
+			if !slices.ContainsFunc(r.next.Pods, func(p v1alpha1.LeavingPod) bool { return p.UID == pod.UID }) {
+				r.next.Pods = append(r.next.Pods, v1alpha1.LeavingPod{UID: pod.UID, Owner: pod.Owner.String()})
+			}
+		}
+	}
+	for i := range r.next.Pods {
+		p := &r.next.Pods[i]
+		if here[string(p.UID)] || p.LeftAt != nil {
+			continue
+		}
+		at := r.now
+		if pod := r.s.Cluster.Pod(p.UID); pod != nil && !pod.DeletedAt.IsZero() {
+			at = pod.DeletedAt
+		}
+		p.LeftAt = new(metav1.NewTime(at))
+	}
+}
+
+// draining lets the pods leave, as far as their budgets allow.
+func (r *replacement) draining() {
+	n := r.node()
+	if n == nil { // Somebody deleted the Node: its pods are gone with it, or will be.
+		r.phase(v1alpha1.Drained)
+		r.next.DrainedAt = r.next.Since
+		return
+	}
+	if !n.Cordoned || !n.Excluded {
+		r.step(Mark{Node: n.Name, UID: n.UID, Cordon: new(true)}, r.was.Spec.Reason)
+		return
+	}
+	policy := &r.g.strategy.drain
+	late := r.next.DrainDeadline != nil && !r.now.Before(r.next.DrainDeadline.Time)
+	if late && policy.OnTimeout == v1alpha1.SkipNode {
+		r.skip()
+		return
+	}
+	answer := r.s.Cluster.Drain(n.Name, policy, r.allow, r.now, late)
+	for _, e := range answer.Evict {
+		r.step(Evict{Namespace: e.Pod.Namespace, Name: e.Pod.Name, UID: e.Pod.UID, Node: n.Name, Grace: e.Grace, Force: e.Force}, e.Why)
+		if e.Force {
+			r.next.Forced = "some pods were deleted: " + e.Why
+		}
+	}
+	for _, owner := range answer.Surge {
+		r.surge(owner)
+	}
+	r.note(n)
+	if answer.Left == 0 {
+		r.phase(v1alpha1.Drained)
+		r.next.DrainedAt = r.next.Since
+		return
+	}
+	r.waitFor(answer.Wait, r.next.DrainDeadline)
+	if !answer.Look.IsZero() {
+		r.wakeAt(answer.Look)
+	}
+	if !late && r.next.DrainDeadline != nil {
+		r.wakeAt(r.next.DrainDeadline.Time)
+	}
+}
+
+func (r *replacement) waitFor(w *drain.Wait, until *metav1.Time) {
+	if w == nil {
+		return
+	}
+	message := w.Message
+	if w.Forever {
+		message += "; then: " + map[v1alpha1.OnDrainTimeout]string{
+			v1alpha1.SkipNode: "the node is given back and tried once more at the end", v1alpha1.BlockRun: "it goes on waiting", v1alpha1.ForceNode: "what is left is deleted",
+		}[r.g.strategy.drain.OnTimeout]
+	}
+	r.next.Wait = &v1alpha1.Wait{Subject: "Node/" + r.was.Spec.Node, For: w.For, Reason: w.Reason, Message: message, Until: until}
+}
+
+// skip gives the node back: it could not be emptied in time.
+func (r *replacement) skip() {
+	r.next.Message = "it was not empty in time"
+	if w := r.was.Status.Wait; w != nil {
+		r.next.Message += fmt.Sprintf(": %s %s: %s", w.For, w.Reason, w.Message)
+	}
+	r.phase(v1alpha1.Reverting)
+}
+
+// drained waits for what the pods left behind, and for those that took their place.
+func (r *replacement) drained() {
+	n := r.node()
+	if n == nil {
+		r.terminate()
+		return
+	}
+	policy := &r.g.strategy.drain
+	// A pod that came back, because somebody uncordoned the node or it tolerates a cordon,
+	// has to leave first.
+	if left := r.s.Cluster.Left(n.Name, policy); left > 0 || !n.Cordoned {
+		r.phase(v1alpha1.Draining)
+		r.next.DrainedAt = nil
+		return
+	}
+	r.note(n)
+	since := r.was.Status.DrainedAt.Time
+	deadline := r.was.Status.DrainDeadline
+	if registered := r.m.Registered && policy.LoadBalancers > 0; registered {
+		until := metav1.NewTime(since.Add(policy.LoadBalancers))
+		if r.now.Before(until.Time) {
+			r.step(Deregister{Group: r.g.name, Machine: r.m.ID}, "it has no pods any more")
+			r.next.Wait = &v1alpha1.Wait{Subject: "Node/" + n.Name, Reason: v1alpha1.ReasonLoadBalancers, Message: "load balancers still finish requests through it", Until: &until}
+			r.wake(pollEvery)
+			return
+		}
+	}
+	if volumes := r.s.Cluster.Attached(n.Name); len(volumes) > 0 {
+		until := metav1.NewTime(since.Add(policy.Volumes))
+		if r.now.Before(until.Time) {
+			r.next.Wait = &v1alpha1.Wait{Subject: "Node/" + n.Name, For: "PersistentVolume/" + volumes[0], Reason: v1alpha1.ReasonVolumes, Message: "the volume is still attached to it", Until: &until}
+			r.wakeAt(until.Time)
+			return
+		}
+		r.next.Forced = "volumes were still attached: " + strings.Join(volumes, ", ")
+	}
+	if owner := r.outstanding(); owner != "" {
+		if deadline != nil && !r.now.Before(deadline.Time) && policy.OnTimeout == v1alpha1.SkipNode {
+			r.skip()
+			return
+		}
+		if policy.OnTimeout != v1alpha1.ForceNode || deadline == nil || r.now.Before(deadline.Time) {
+			r.next.Wait = &v1alpha1.Wait{Subject: "Node/" + n.Name, For: owner, Reason: v1alpha1.ReasonReplacements, Message: "a pod that left it is not Ready elsewhere yet", Until: deadline}
+			if deadline != nil {
+				r.wakeAt(deadline.Time)
+			}
+			return
+		}
+		r.next.Forced = "pods of " + owner + " were not Ready elsewhere in time"
+	}
+	r.terminate()
+}
+
+// outstanding names an owner of which a pod that left this node is not Ready elsewhere;
+// empty if there is none. If an owner misses n pods, they are the n that left last, from
+// whatever node of the run.
+func (r *replacement) outstanding() string {
+	if !r.g.strategy.drain.WaitForReplacements {
+		return ""
+	}
+	for _, p := range r.next.Pods {
+		if p.Owner == "" || p.LeftAt == nil {
+			continue
+		}
+		missing := r.s.Cluster.Missing(ownerOf(p.Owner))
+		if missing > 0 && r.leftAfter(p) < missing {
+			return p.Owner
+		}
+	}
+	return ""
+}
+
+func ownerOf(text string) drain.Owner {
+	parts := strings.SplitN(text, "/", 3)
+	if len(parts) != 3 {
+		return drain.Owner{}
+	}
+	return drain.Owner{Kind: parts[0], Namespace: parts[1], Name: parts[2]}
+}
+
+// leftAfter is how many pods of the same owner left open nodes after this one.
+func (r *replacement) leftAfter(p v1alpha1.LeavingPod) int {
+	if r.left == nil {
+		r.left = map[string][]time.Time{}
+		for _, all := range r.records {
+			for _, record := range all {
+				if Closed(record.Status.Phase) {
+					continue
+				}
+				for _, other := range record.Status.Pods {
+					if other.LeftAt != nil {
+						r.left[other.Owner] = append(r.left[other.Owner], other.LeftAt.Time)
+					}
+				}
+			}
+		}
+	}
+	n := 0
+	for _, at := range r.left[p.Owner] {
+		if at.After(p.LeftAt.Time) {
+			n++
+		}
+	}
+	return n
+}
+
+// terminate writes down that the machine is going to be ended.
+func (r *replacement) terminate() {
+	r.restoreSurges()
+	r.phase(v1alpha1.Terminating)
+	r.next.TerminateAt = r.next.Since
+}
+
+// sizeAfter is what size the group should have when this machine, and those that are about
+// to be ended before it, are gone.
+func (r *replacement) sizeAfter() int32 { return r.g.wanted(r.surging(r.g) - r.g.ended - 1) }
+
+// terminating ends the machine, if nothing has come back to it since that was decided.
+func (r *replacement) terminating() {
+	if n := r.node(); n != nil && r.next.Forced == "" {
+		if r.s.Cluster.Left(n.Name, &r.g.strategy.drain) > 0 || !n.Cordoned {
+			r.phase(v1alpha1.Draining)
+			r.next.DrainedAt, r.next.TerminateAt = nil, nil
+			return
+		}
+	}
+	if !r.restoreSurges() {
+		return
+	}
+	// The size is absolute, and follows from how many have still to go: so the call can be
+	// repeated after a crash, and whoever comes late makes the group no smaller.
+	size, now := r.sizeAfter(), r.g.cloud.Size-int32(r.g.dropped)
+	if size != now && size != now-1 {
+		r.wake(pollEvery) // The group has to have its size first.
+		return
+	}
+	r.step(End{Group: r.g.name, Machine: r.was.Spec.Instance, Size: size}, r.was.Spec.Reason)
+	if size < now {
+		r.g.dropped++
+	}
+	r.g.ended++
+	r.wake(pollEvery)
+}
+
+// nodeOutlives is how long a Node may outlive its machine before the run deletes it: a
+// cloud controller does so sooner.
+const nodeOutlives = time.Minute
+
+// ending waits until the machine, and its node, are gone.
+func (r *replacement) ending() {
+	if r.was.Status.Phase != v1alpha1.Terminating && r.next.TerminateAt == nil {
+		r.next.Message = "somebody else ended the machine"
+		r.phase(v1alpha1.Terminating)
+		r.next.TerminateAt = r.next.Since
+		return
+	}
+	if !r.restoreSurges() {
+		return
+	}
+	n := r.node()
+	if r.m != nil {
+		r.wake(pollEvery)
+		return
+	}
+	if n == nil {
+		r.phase(v1alpha1.Replaced)
+		return
+	}
+	if over := r.was.Status.TerminateAt.Add(nodeOutlives); r.now.Before(over) {
+		r.wakeAt(over)
+		return
+	}
+	r.step(DeleteNode{Name: n.Name, UID: n.UID}, "its machine is gone")
+}
+
+// reverting gives the node back.
+func (r *replacement) reverting() {
+	if r.was.Status.Phase != v1alpha1.Reverting {
+		r.phase(v1alpha1.Reverting)
+		return
+	}
+	n := r.node()
+	if !r.restoreSurges() {
+		return
+	}
+	if n != nil && (n.Excluded || n.Cordoned && !r.was.Spec.CordonedBefore) {
+		r.step(Mark{Node: n.Name, UID: n.UID, Cordon: new(false)}, "the node is given back")
+		return
+	}
+	if r.next.Message != "" && !r.decider.ending() {
+		r.phase(v1alpha1.SkippedPhase)
+	} else {
+		r.phase(v1alpha1.Reverted)
+	}
+}
+
+// keepSince keeps from when the node waits for the same thing.
+func (r *replacement) keepSince() {
+	was, now := r.was.Status.Wait, r.next.Wait
+	if was != nil && was.Reason == now.Reason && was.For == now.For {
+		now.Since = was.Since
+	} else {
+		now.Since = metav1.NewTime(r.now)
+	}
+}

@@ -1,0 +1,90 @@
+package rotation
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/drain"
+)
+
+// surge gives a workload one more replica, or its autoscaler a higher minimum, so that its
+// budget lets a pod go. What it was before is written down first.
+func (r *replacement) surge(owner drain.Owner) {
+	w, ok := r.s.Cluster.Workload(owner)
+	if !ok {
+		return
+	}
+	want := v1alpha1.WorkloadSurge{Kind: owner.Kind, Namespace: owner.Namespace, Name: owner.Name, Before: w.Desired, After: w.Desired + 1}
+	if a, ok := r.s.Cluster.Autoscaler(owner); ok {
+		want.Kind, want.Name, want.Before, want.After = "HorizontalPodAutoscaler", a.Name, a.Min, w.Desired+1
+	}
+	if r.surgedElsewhere(want) {
+		return
+	}
+	i := slices.IndexFunc(r.next.Surges, func(s v1alpha1.WorkloadSurge) bool { return sameWorkload(s, want) && !s.Restored })
+	if i < 0 {
+		r.next.Surges = append(r.next.Surges, want)
+		return
+	}
+	recorded := slices.ContainsFunc(r.was.Status.Surges, func(s v1alpha1.WorkloadSurge) bool { return s == r.next.Surges[i] })
+	if s := r.next.Surges[i]; recorded && r.current(s) == s.Before {
+		r.step(Scale{Kind: s.Kind, Namespace: s.Namespace, Name: s.Name, From: s.Before, To: s.After}, "its disruption budget wants all pods that there are")
+	}
+}
+
+func sameWorkload(a, b v1alpha1.WorkloadSurge) bool {
+	return a.Kind == b.Kind && a.Namespace == b.Namespace && a.Name == b.Name
+}
+
+// surgedElsewhere says that another node's record has given the workload its replica.
+func (r *replacement) surgedElsewhere(want v1alpha1.WorkloadSurge) bool {
+	for _, all := range r.records {
+		for _, other := range all {
+			if other.UID == r.was.UID || Closed(other.Status.Phase) {
+				continue
+			}
+			if slices.ContainsFunc(other.Status.Surges, func(s v1alpha1.WorkloadSurge) bool { return sameWorkload(s, want) && !s.Restored }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// current is what the workload, or its autoscaler, says now; -1 if it is gone.
+func (r *replacement) current(s v1alpha1.WorkloadSurge) int32 {
+	if s.Kind != "HorizontalPodAutoscaler" {
+		if w, ok := r.s.Cluster.Workload(drain.Owner{Kind: s.Kind, Namespace: s.Namespace, Name: s.Name}); ok {
+			return w.Desired
+		}
+		return -1
+	}
+	if a, ok := r.s.Cluster.AutoscalerNamed(s.Namespace, s.Name); ok {
+		return a.Min
+	}
+	return -1
+}
+
+// restoreSurges gives workloads their number back, and says whether all have it. One that
+// somebody changed meanwhile is theirs, and stays.
+func (r *replacement) restoreSurges() bool {
+	all := true
+	for i := range r.next.Surges {
+		s := &r.next.Surges[i]
+		if s.Restored {
+			continue
+		}
+		if r.current(*s) != s.After {
+			s.Restored = true
+			continue
+		}
+		r.step(Scale{Kind: s.Kind, Namespace: s.Namespace, Name: s.Name, From: s.After, To: s.Before}, "the pod that needed it has left")
+		all = false
+	}
+	return all
+}
+
+// sameStatus says whether a record need not be written anew.
+func sameStatus(a, b *v1alpha1.NodeReplacementStatus) bool { return equality.Semantic.DeepEqual(a, b) }

@@ -1,0 +1,329 @@
+// Package virtual is a cluster and its cloud in virtual time, in which the decisions of
+// package rotation are carried out: to measure how long a rotation takes, to predict one,
+// and to look for a moment in which a crash or a fault does harm. It watches over what may
+// never happen by itself.
+package virtual
+
+import (
+	"cmp"
+	"container/heap"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/drain"
+)
+
+// World is everything there is.
+type World struct {
+	Now time.Time
+	// Boot is how long a machine takes from its launch to a Ready node, PodReady a pod from
+	// its node to Ready, and PodEnd one from being asked to go to being gone.
+	Boot, PodReady, PodEnd time.Duration
+	// Fault, if set, is asked before and after each action of the controller; an error
+	// before is one of the call, and one after is a crash.
+	Fault func(action string, after bool) error
+	// Violations are what should never have happened.
+	Violations []string
+	// Evictions counts how often pods were asked to go, and Pods how many there are.
+	Evictions int
+	// Passes counts decisions, and DecideTime how long they took in real time.
+	Passes int
+
+	Cluster *drain.Cluster
+	Run     *v1alpha1.NodeRotation
+	Records map[string]*v1alpha1.NodeReplacement
+	Groups  map[string]*v1alpha1.NodeGroup
+	Fleet   map[string]*Group
+
+	events  events
+	number  int
+	nodes   map[string]*corev1.Node
+	pods    map[types.UID]*corev1.Pod
+	sets    map[string]*Set
+	pending []types.UID
+	free    map[string]*[3]int64 // CPU, memory, pods
+}
+
+// Set is a ReplicaSet with its budget.
+type Set struct {
+	Name     string
+	Replicas int
+	CPU      int64 // thousandths
+	// Never makes its new pods never Ready, as a bad image does.
+	Never bool
+	// Unavailable and Available are the budget's; both negative for none.
+	Unavailable, Available int
+
+	pods map[types.UID]*corev1.Pod
+}
+
+// New returns an empty world.
+func New(start time.Time) *World {
+	return &World{Now: start, Boot: 90 * time.Second, PodReady: 30 * time.Second, PodEnd: 10 * time.Second, Cluster: drain.NewCluster(),
+		Records: map[string]*v1alpha1.NodeReplacement{}, Groups: map[string]*v1alpha1.NodeGroup{}, Fleet: map[string]*Group{},
+		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, sets: map[string]*Set{}, free: map[string]*[3]int64{}}
+}
+
+type event struct {
+	at    time.Time
+	order int
+	do    func()
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	if !e[i].at.Equal(e[j].at) {
+		return e[i].at.Before(e[j].at)
+	}
+	return e[i].order < e[j].order
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) } //nolint:errcheck,forcetypeassert // Only events are pushed.
+func (e *events) Pop() any {
+	last := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return last
+}
+
+// after does something later.
+func (w *World) after(d time.Duration, do func()) {
+	w.number++
+	heap.Push(&w.events, event{w.Now.Add(d), w.number, do})
+}
+
+// id returns a new name, in the order in which they are asked for.
+func (w *World) id(prefix string) string {
+	w.number++
+	return fmt.Sprintf("%s%06d", prefix, w.number)
+}
+
+func (w *World) violate(format string, args ...any) {
+	w.Violations = append(w.Violations, w.Now.Format(time.TimeOnly)+" "+fmt.Sprintf(format, args...))
+}
+
+// AddSet makes a workload; its pods are put on nodes by the next Settle.
+func (w *World) AddSet(s Set) {
+	s.pods = map[types.UID]*corev1.Pod{}
+	w.sets[s.Name] = &s
+	w.Cluster.SetWorkload(drain.Workload{Owner: drain.Owner{Kind: "ReplicaSet", Namespace: "apps", Name: s.Name}, Desired: int32(s.Replicas)})
+	for range s.Replicas {
+		w.makePod(&s, "")
+	}
+	w.count(&s)
+}
+
+// Place puts a Ready pod of a workload on a node, and counts it among its replicas.
+func (w *World) Place(set, node string) {
+	s := w.sets[set]
+	s.Replicas++
+	w.Cluster.SetWorkload(drain.Workload{Owner: drain.Owner{Kind: "ReplicaSet", Namespace: "apps", Name: s.Name}, Desired: int32(s.Replicas)})
+	p := w.makePod(s, node)
+	w.readyPod(p, s)
+	w.count(s)
+}
+
+func (w *World) makePod(s *Set, node string) *corev1.Pod {
+	name := w.id(s.Name + "-")
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: name, UID: types.UID(name), Labels: map[string]string{"app": s.Name}, CreationTimestamp: metav1.NewTime(w.Now),
+			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: s.Name, Controller: new(true)}}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: s.Name, Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+			corev1.ResourceCPU: *resource.NewMilliQuantity(s.CPU, resource.DecimalSI),
+		}}}}, TerminationGracePeriodSeconds: new(int64(30))},
+		Status: corev1.PodStatus{Phase: corev1.PodPending},
+	}
+	s.pods[p.UID], w.pods[p.UID] = p, p
+	if node != "" {
+		w.bind(p, node)
+	} else {
+		w.pending = append(w.pending, p.UID)
+	}
+	w.Cluster.SetPod(p)
+	return p
+}
+
+func (w *World) bind(p *corev1.Pod, node string) {
+	p.Spec.NodeName = node
+	room := w.free[node]
+	room[0] -= w.sets[p.Labels["app"]].CPU
+	room[2]--
+}
+
+func (w *World) readyPod(p *corev1.Pod, s *Set) {
+	if w.pods[p.UID] == nil || p.DeletionTimestamp != nil {
+		return
+	}
+	p.Status.Phase = corev1.PodRunning
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(w.Now)}}
+	w.Cluster.SetPod(p)
+	w.count(s)
+}
+
+// schedule puts pods on nodes: such as take them, have room, are not outdated if others
+// are not, and are the emptiest.
+func (w *World) schedule() {
+	var left []types.UID
+	names := slices.Sorted(maps.Keys(w.nodes))
+	for _, uid := range w.pending {
+		p := w.pods[uid]
+		if p == nil || p.DeletionTimestamp != nil {
+			continue
+		}
+		s := w.sets[p.Labels["app"]]
+		node := w.choose(names, s)
+		if node == "" {
+			left = append(left, uid)
+			continue
+		}
+		w.bind(p, node)
+		w.Cluster.SetPod(p)
+		if !s.Never {
+			w.after(w.PodReady, func() { w.readyPod(p, s) })
+		}
+	}
+	w.pending = left
+}
+
+func (w *World) choose(names []string, s *Set) string {
+	best := ""
+	var most int64
+	outdated := true
+	for _, name := range names {
+		n, room := w.nodes[name], w.free[name]
+		if n.Spec.Unschedulable || !ready(n) || room[0] < s.CPU || room[2] < 1 {
+			continue
+		}
+		old := slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == v1alpha1.OutdatedTaint })
+		if best == "" || outdated && !old || outdated == old && room[0] > most {
+			best, most, outdated = name, room[0], old
+		}
+	}
+	return best
+}
+
+func ready(n *corev1.Node) bool {
+	return len(n.Status.Conditions) > 0 && n.Status.Conditions[0].Status == corev1.ConditionTrue
+}
+
+// count brings a workload's budget up to date, and watches over it.
+func (w *World) count(s *Set) {
+	if s.Unavailable < 0 && s.Available < 0 {
+		return
+	}
+	healthy := 0
+	for _, p := range s.pods {
+		if p.DeletionTimestamp == nil && len(p.Status.Conditions) > 0 {
+			healthy++
+		}
+	}
+	b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: s.Name}, Spec: policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": s.Name}}}}
+	want := s.Replicas - s.Unavailable
+	if s.Available >= 0 {
+		want, b.Spec.MinAvailable = s.Available, new(intstr.FromInt32(int32(s.Available)))
+	} else {
+		b.Spec.MaxUnavailable = new(intstr.FromInt32(int32(s.Unavailable)))
+	}
+	b.Status = policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: int32(max(healthy-want, 0)), ExpectedPods: int32(s.Replicas), CurrentHealthy: int32(healthy), DesiredHealthy: int32(want)}
+	if err := w.Cluster.SetBudget(b); err != nil {
+		w.violate("%v", err)
+	}
+}
+
+// evict is what the API server does.
+func (w *World) evict(uid types.UID, force bool) error {
+	p := w.pods[uid]
+	if p == nil || p.DeletionTimestamp != nil {
+		return nil
+	}
+	s := w.sets[p.Labels["app"]]
+	isReady := len(p.Status.Conditions) > 0
+	if isReady && !force && (s.Unavailable >= 0 || s.Available >= 0) {
+		healthy := 0
+		for _, other := range s.pods {
+			if other.DeletionTimestamp == nil && len(other.Status.Conditions) > 0 {
+				healthy++
+			}
+		}
+		want := s.Replicas - s.Unavailable
+		if s.Available >= 0 {
+			want = s.Available
+		}
+		if healthy <= want {
+			return fmt.Errorf("evict %s: %w", p.Name, errBudget)
+		}
+	}
+	w.Evictions++
+	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = new(metav1.NewTime(w.Now.Add(30*time.Second))), new(int64(30))
+	w.Cluster.SetPod(p)
+	w.makePod(s, "")
+	w.after(w.PodEnd, func() { w.removePod(p) })
+	w.count(s)
+	w.schedule()
+	return nil
+}
+
+func (w *World) removePod(p *corev1.Pod) {
+	if w.pods[p.UID] == nil {
+		return
+	}
+	s := w.sets[p.Labels["app"]]
+	delete(w.pods, p.UID)
+	delete(s.pods, p.UID)
+	if room := w.free[p.Spec.NodeName]; room != nil {
+		room[0] += s.CPU
+		room[2]++
+	}
+	w.Cluster.DeletePod(p.UID)
+	w.count(s)
+	w.schedule()
+}
+
+// Next goes to the next thing that happens, at the latest at the time; false if nothing does.
+func (w *World) Next(latest time.Time) bool {
+	if len(w.events) == 0 || !latest.IsZero() && w.events[0].at.After(latest) {
+		if latest.IsZero() {
+			return false
+		}
+		w.Now = latest
+		return true
+	}
+	w.Now = w.events[0].at
+	for len(w.events) > 0 && !w.events[0].at.After(w.Now) {
+		heap.Pop(&w.events).(event).do() //nolint:errcheck,forcetypeassert // Only events are in it.
+	}
+	return true
+}
+
+// Settle lets things happen until nothing more does.
+func (w *World) Settle() {
+	w.schedule()
+	for w.Next(time.Time{}) {
+		w.schedule()
+	}
+}
+
+// Names of nodes, sorted.
+func (w *World) Names() []string { return slices.Sorted(maps.Keys(w.nodes)) }
+
+// Pods is how many pods there are.
+func (w *World) Pods() int { return len(w.pods) }
+
+func sortedGroups(m map[string]*Group) []*Group {
+	return slices.SortedFunc(maps.Values(m), func(a, b *Group) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// Problems are violations as a text; empty if there are none.
+func (w *World) Problems() string { return strings.Join(w.Violations, "\n") }
