@@ -40,6 +40,10 @@ type Provider interface {
 	Restore(ctx context.Context, ref v1alpha1.Provider, guard Guard, settings Settings, former Target) error
 }
 
+// Providers returns who keeps a group. A provider that this process does not know is
+// ErrUnsupported.
+type Providers func(ref v1alpha1.Provider) (Provider, error)
+
 // Images finds machine images.
 type Images interface {
 	// Find returns the image that the source names now.

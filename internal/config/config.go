@@ -34,6 +34,7 @@ type Configuration struct {
 	Resync metav1.Duration `json:"resync,omitzero"`
 
 	Installations Installations `json:"installations,omitzero"`
+	Rotations     Rotations     `json:"rotations,omitzero"`
 	Leases        Leases        `json:"leases,omitzero"`
 	Metrics       Metrics       `json:"metrics,omitzero"`
 	Health        Health        `json:"health,omitzero"`
@@ -54,6 +55,15 @@ type Installations struct {
 	Shape string `json:"shape,omitempty"`
 	// Lease is held while the controller acts. The default is that of the
 	// Mattermost Operator, so that during a swap the two never act together.
+	Lease Lease `json:"lease,omitzero"`
+}
+
+// Rotations configures the controller of node rotations. Nodes belong to the whole
+// cluster: a Windlass that is confined to namespaces does not run it.
+type Rotations struct {
+	// Disabled switches the controller off.
+	Disabled bool `json:"disabled,omitempty"`
+	// Lease is held while the controller acts.
 	Lease Lease `json:"lease,omitzero"`
 }
 
@@ -122,6 +132,7 @@ func Default() Configuration {
 			Shape:       "Standard",
 			Lease:       Lease{Namespace: "mattermost-operator", Name: "b78a986e.mattermost.com"},
 		},
+		Rotations: Rotations{Lease: Lease{Namespace: "windlass-system", Name: "windlass-rotation"}},
 		Leases: Leases{
 			Duration:      metav1.Duration{Duration: 15 * time.Second},
 			RenewDeadline: metav1.Duration{Duration: 10 * time.Second},
@@ -211,8 +222,10 @@ func (c *Configuration) validate() error {
 			wrong("namespaces[%d] is %q, which is no namespace name", i, name)
 		}
 	}
-	if l := c.Installations.Lease; len(validation.IsDNS1123Label(l.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(l.Name)) > 0 {
-		wrong("installations.lease is %q in namespace %q; both have to be Kubernetes names", l.Name, l.Namespace)
+	for what, l := range map[string]Lease{"installations": c.Installations.Lease, "rotations": c.Rotations.Lease} {
+		if len(validation.IsDNS1123Label(l.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(l.Name)) > 0 {
+			wrong("%s.lease is %q in namespace %q; both have to be Kubernetes names", what, l.Name, l.Namespace)
+		}
 	}
 	if t := c.Leases; !t.Disabled && !t.holds() {
 		wrong("leases: duration %s has to be longer than renewDeadline %s, and that 1.2 times longer than retryPeriod %s",

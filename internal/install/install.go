@@ -69,6 +69,9 @@ func Objects(o Options) ([]*unstructured.Unstructured, error) {
 		objects = append(objects, bindings(roles)...)
 	}
 	objects = append(objects, leaseRole(lease)...)
+	if len(o.Namespaces) == 0 { // Nodes belong to nobody's namespace.
+		objects = append(objects, leaseRole(windlassconfig.Default().Rotations.Lease)...)
+	}
 	objects = append(objects, reviewRole()...)
 	if o.WithoutDeployment {
 		return objects, nil

@@ -90,6 +90,9 @@ func confined(roles []*unstructured.Unstructured, namespaces []string) []*unstru
 	var all []*unstructured.Unstructured
 	for _, namespace := range namespaces {
 		for _, role := range roles {
+			if role.GetName() != Name {
+				continue // What is of no namespace, such as nodes.
+			}
 			confined := named("rbac.authorization.k8s.io/v1", "Role", namespace, role.GetName(), object{"rules": role.Object["rules"]})
 			all = append(all, confined, binding("RoleBinding", "Role", namespace, role.GetName()))
 		}
@@ -108,8 +111,7 @@ func configMap(o Options) (*unstructured.Unstructured, error) {
 	return named("v1", "ConfigMap", Namespace, Name, object{"data": object{"windlass.yaml": string(content)}}), nil
 }
 
-// leaseRole allows holding the lease that is shared with the Mattermost
-// Operator. Creating cannot be confined to a name.
+// leaseRole allows holding a lease. Creating cannot be confined to a name.
 func leaseRole(lease windlassconfig.Lease) []*unstructured.Unstructured {
 	const role = Name + "-leases"
 	confined := rule("coordination.k8s.io", []any{"leases"}, []any{"get", "update"})

@@ -18,6 +18,8 @@ type Event struct {
 	// Reason and Action are PascalCase; Action says what the controller did.
 	Reason, Action string
 	Message        string
+	// About is another object than the controller's own that the event is about.
+	About runtime.Object
 }
 
 // Announcer sends events.

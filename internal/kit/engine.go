@@ -38,7 +38,7 @@ type Feature[O client.Object, S any] interface {
 	Announce(before, after O, p plan.Plan, outcome plan.Outcome) []Event
 }
 
-// Engine runs one feature. All fields are required.
+// Engine runs one feature. All fields but Parallel are required.
 type Engine[O client.Object, S any] struct {
 	Feature Feature[O, S]
 	// Kind is the kind of O, and Kinds are those the controller writes.
@@ -53,6 +53,9 @@ type Engine[O client.Object, S any] struct {
 	Announce Announcer
 	Metrics  *Metrics
 	Clock    clock.PassiveClock
+	// Parallel is how many steps of a plan are carried out at a time, for a feature whose
+	// steps name all that they need; 0 for one after another.
+	Parallel int
 }
 
 // Reconcile makes one pass over one object.
@@ -92,7 +95,7 @@ func (e *Engine[O, S]) pass(ctx context.Context, name types.NamespacedName, obje
 		return result(plan.Plan{}, nonNil(fmt.Errorf("observe: %w", err), e.report(ctx, w, object, after, plan.Plan{}, plan.Outcome{})))
 	}
 	p := e.Feature.Decide(snapshot, e.Clock.Now())
-	outcome := w.carryOut(ctx, p, func(ctx context.Context, w *Writer, action plan.Action) error {
+	outcome := w.carryOut(ctx, p, e.Parallel, func(ctx context.Context, w *Writer, action plan.Action) error {
 		return e.Feature.Act(ctx, w, snapshot, action)
 	})
 	e.log(ctx, p, outcome)
@@ -122,7 +125,10 @@ func (e *Engine[O, S]) report(ctx context.Context, w *Writer, before, after O, p
 		e.Metrics.steps.WithLabelValues(e.Kind.Kind, verb(failure.Step.Action), "failed").Inc()
 	}
 	for _, event := range e.Feature.Announce(before, after, p, outcome) {
-		e.Announce.Send(after, event)
+		if event.About == nil {
+			event.About = after
+		}
+		e.Announce.Send(event.About, event)
 	}
 	return nil
 }

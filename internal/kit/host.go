@@ -4,6 +4,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,6 +18,8 @@ type Host struct {
 	Reader client.Reader
 	// Client writes, and reads past the cache where that is meant.
 	Client client.Client
+	// Config is how to reach the API server, for what neither of them can.
+	Config *rest.Config
 	// Mapper tells which kinds the API server knows.
 	Mapper   meta.RESTMapper
 	Announce Announcer

@@ -30,6 +30,13 @@ type InvalidError struct{ Err error }
 func (e *InvalidError) Error() string { return e.Err.Error() }
 func (e *InvalidError) Unwrap() error { return e.Err }
 
+// DeclinedError is an error of what could be done at another time, and a watch event will
+// tell when: it is neither tried again by itself nor worth a line in a log.
+type DeclinedError struct{ Err error }
+
+func (e *DeclinedError) Error() string { return e.Err.Error() }
+func (e *DeclinedError) Unwrap() error { return e.Err }
+
 // invalid reports whether only an edit or a change of policy can help.
 func invalid(err error) bool {
 	if _, ok := errors.AsType[*InvalidError](err); ok {
@@ -43,6 +50,7 @@ func invalid(err error) bool {
 //   - an error that passes (conflict, time-out, connection): back-off, by
 //     returning it;
 //   - a server that asks to wait: as long as it asks;
+//   - an error of what was declined: when the plan, or a watch event, says so;
 //   - an error that only an edit cures: slowly, and not as an error, because a
 //     back-off would be noise;
 //   - otherwise the plan's own wake-up.
@@ -50,6 +58,9 @@ func result(p plan.Plan, failures []error) (ctrl.Result, error) {
 	wake := p.Wake
 	var passing []error
 	for _, err := range failures {
+		if _, ok := errors.AsType[*DeclinedError](err); ok {
+			continue
+		}
 		if seconds, asked := apierrors.SuggestsClientDelay(err); asked && seconds > 0 {
 			wake = soonest(wake, time.Duration(seconds)*time.Second)
 			continue

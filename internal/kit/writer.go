@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -87,6 +88,20 @@ func (w *Writer) Delete(ctx context.Context, d plan.Delete) error {
 	return nil
 }
 
+// ApplyStatus applies the status of an object of which the controller keeps records.
+func (w *Writer) ApplyStatus(ctx context.Context, kind Kind, object *unstructured.Unstructured) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := w.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(w.manager+"-status"), client.ForceOwnership); err != nil {
+		return err
+	}
+	w.writes.Wrote(w.owner, kind, client.ObjectKeyFromObject(object), object.GetResourceVersion())
+	return nil
+}
+
+// Client is for what the cache does not hold, such as an eviction.
+func (w *Writer) Client() client.Client { return w.client }
+
 // Update replaces an object, provided that it still has the resource version
 // that it was read with. It is for the one place where other clients rely on
 // our writing into a spec; everything else is applied.
@@ -101,24 +116,69 @@ func (w *Writer) Update(ctx context.Context, kind Kind, object client.Object) er
 	return nil
 }
 
-// carryOut tries every step whose needs are met, each once and in order.
-func (w *Writer) carryOut(ctx context.Context, p plan.Plan, act func(context.Context, *Writer, plan.Action) error) plan.Outcome {
+// carryOut tries every step whose needs are met, each once and in order. Up to parallel
+// steps are carried out at a time, but none together with one that it needs.
+func (w *Writer) carryOut(ctx context.Context, p plan.Plan, parallel int, act func(context.Context, *Writer, plan.Action) error) plan.Outcome {
 	out := plan.Outcome{Applied: map[plan.Ref]string{}}
 	unmet := map[string]bool{}
-	for _, step := range p.Steps {
-		if needsAny(step, unmet) {
-			out.Blocked = append(out.Blocked, step)
-			unmet[step.Action.String()] = true
-			continue
+	for rest := p.Steps; len(rest) > 0; {
+		batch := rest[:together(rest, parallel)]
+		rest = rest[len(batch):]
+		results := make([]stepResult, len(batch))
+		var group errgroup.Group
+		group.SetLimit(max(parallel, 1))
+		for i, step := range batch {
+			if results[i].blocked = needsAny(step, unmet); !results[i].blocked {
+				group.Go(func() error {
+					results[i].digest, results[i].err = w.do(ctx, step.Action, act)
+					return nil
+				})
+			}
 		}
-		if err := w.do(ctx, step.Action, &out, act); err != nil {
-			out.Failed = append(out.Failed, plan.Failure{Step: step, Err: fmt.Errorf("%s: %w", step.Action, err)})
-			unmet[step.Action.String()] = true
-			continue
+		_ = group.Wait() // What went wrong is in the results.
+		for i, step := range batch {
+			settle(&out, unmet, step, results[i])
 		}
-		out.Done = append(out.Done, step)
 	}
 	return out
+}
+
+// stepResult is what became of one step.
+type stepResult struct {
+	blocked bool
+	digest  string
+	err     error
+}
+
+// together is how many of the first steps may be carried out at a time.
+func together(steps []plan.Step, parallel int) int {
+	if parallel <= 1 {
+		return 1
+	}
+	names := map[string]bool{}
+	for i, step := range steps {
+		if needsAny(step, names) {
+			return i
+		}
+		names[step.Action.String()] = true
+	}
+	return len(steps)
+}
+
+func settle(out *plan.Outcome, unmet map[string]bool, step plan.Step, r stepResult) {
+	switch {
+	case r.blocked:
+		out.Blocked = append(out.Blocked, step)
+		unmet[step.Action.String()] = true
+	case r.err != nil:
+		out.Failed = append(out.Failed, plan.Failure{Step: step, Err: fmt.Errorf("%s: %w", step.Action, r.err)})
+		unmet[step.Action.String()] = true
+	default:
+		out.Done = append(out.Done, step)
+		if apply, ok := step.Action.(plan.Apply); ok && apply.Manager == "" {
+			out.Applied[plan.RefTo(apply.Object)] = r.digest
+		}
+	}
 }
 
 func needsAny(step plan.Step, unmet map[string]bool) bool {
@@ -130,14 +190,20 @@ func needsAny(step plan.Step, unmet map[string]bool) bool {
 	return false
 }
 
-func (w *Writer) do(ctx context.Context, action plan.Action, out *plan.Outcome, act func(context.Context, *Writer, plan.Action) error) error {
-	switch action := action.(type) {
-	case plan.Apply:
-		applied, err := w.Apply(ctx, action.Object, action.Manager)
-		if err == nil && action.Manager == "" {
-			out.Applied[plan.RefTo(action.Object)] = inventory.Digest(action.Object, applied.GetManagedFields(), w.manager)
+// do carries out one action. The digest is that of an Apply as the controller itself.
+func (w *Writer) do(ctx context.Context, action plan.Action, act func(context.Context, *Writer, plan.Action) error) (digest string, err error) {
+	if apply, ok := action.(plan.Apply); ok {
+		applied, err := w.Apply(ctx, apply.Object, apply.Manager)
+		if err == nil && apply.Manager == "" {
+			digest = inventory.Digest(apply.Object, applied.GetManagedFields(), w.manager)
 		}
-		return err
+		return digest, err
+	}
+	return "", w.change(ctx, action, act)
+}
+
+func (w *Writer) change(ctx context.Context, action plan.Action, act func(context.Context, *Writer, plan.Action) error) error {
+	switch action := action.(type) {
 	case plan.Delete:
 		return w.Delete(ctx, action)
 	case plan.TakeOver:

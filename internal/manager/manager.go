@@ -27,10 +27,13 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/cloud"
 	"windlass.dev/internal/config"
 	installations "windlass.dev/internal/installation/controller"
 	"windlass.dev/internal/kit"
 	"windlass.dev/internal/kit/lead"
+	rotations "windlass.dev/internal/rotation/controller"
 )
 
 // shutdownTimeout bounds a graceful stop; Kubernetes' default grace period for
@@ -49,6 +52,8 @@ type Hooks struct {
 		prometheus.Gatherer
 	}
 	Clock clock.PassiveClock
+	// Providers keeps the machines of node groups; nil for those of this package.
+	Providers cloud.Providers
 	// Started is called when all caches are filled.
 	Started func()
 }
@@ -56,7 +61,7 @@ type Hooks struct {
 // Scheme returns a scheme with every kind that Windlass reads or writes.
 func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
 	return scheme, nil
@@ -105,6 +110,7 @@ func newManager(ctx context.Context, cfg config.Configuration, restConfig *rest.
 		Cache:    mgr.GetCache(),
 		Reader:   mgr.GetCache(),
 		Client:   writer,
+		Config:   restConfig,
 		Mapper:   mgr.GetRESTMapper(),
 		Announce: kit.Announcer{Recorder: mgr.GetEventRecorder("windlass")},
 		Metrics:  kit.NewMetrics(registry(hooks)),
@@ -118,7 +124,7 @@ func newManager(ctx context.Context, cfg config.Configuration, restConfig *rest.
 	if hooks.WrapReader != nil {
 		host.Reader = hooks.WrapReader(host.Reader)
 	}
-	if err := addControllers(ctx, mgr, cfg, host); err != nil {
+	if err := addControllers(ctx, mgr, cfg, host, hooks); err != nil {
 		return nil, err
 	}
 	return mgr, addHealth(ctx, mgr, hooks)
@@ -186,16 +192,38 @@ func metricsOptions(cfg config.Metrics) metricsserver.Options {
 }
 
 // addControllers puts every controller behind the lease that it acts under.
-func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host) error {
-	if cfg.Installations.Disabled {
+func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host, hooks Hooks) error {
+	if !cfg.Installations.Disabled {
+		runnable, err := installations.New(ctx, host, installations.Options{
+			Concurrency: cfg.Installations.Concurrency, NewShape: v1beta1.Shape(cfg.Installations.Shape),
+		})
+		if err != nil {
+			return fmt.Errorf("installations controller: %w", err)
+		}
+		if err := addLed(mgr, cfg, cfg.Installations.Lease, runnable); err != nil {
+			return err
+		}
+	}
+	if cfg.Rotations.Disabled || len(cfg.Namespaces) > 0 {
 		return nil
 	}
-	runnable, err := installations.New(ctx, host, installations.Options{
-		Concurrency: cfg.Installations.Concurrency, NewShape: v1beta1.Shape(cfg.Installations.Shape),
-	})
+	served, err := kit.Served(host.Mapper, kit.Kind{GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeRotation")})
 	if err != nil {
-		return fmt.Errorf("installations controller: %w", err)
+		return fmt.Errorf("rotations controller: %w", err)
 	}
+	if !served {
+		host.Logger.Info("Rotations are switched off", "reason", "the cluster does not know the kind NodeRotation: run windlass install")
+		return nil
+	}
+	runnable, err := rotations.New(ctx, host, rotations.Options{Providers: hooks.providers(host)})
+	if err != nil {
+		return fmt.Errorf("rotations controller: %w", err)
+	}
+	return addLed(mgr, cfg, cfg.Rotations.Lease, runnable)
+}
+
+// addLed runs a runnable while the lease is held.
+func addLed(mgr ctrlmanager.Manager, cfg config.Configuration, lease config.Lease, runnable ctrlmanager.Runnable) error {
 	if cfg.Leases.Disabled {
 		return mgr.Add(always{runnable})
 	}
@@ -204,7 +232,7 @@ func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Con
 		return err
 	}
 	return mgr.Add(&lead.Group{
-		Lease:    types.NamespacedName(cfg.Installations.Lease),
+		Lease:    types.NamespacedName(lease),
 		Identity: identity,
 		Config:   mgr.GetConfig(),
 		Timing: lead.Timing{

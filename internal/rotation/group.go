@@ -252,6 +252,7 @@ func (d *decider) resize(g *group) {
 		wanted = g.wanted(d.surging(g))
 	}
 	switch {
+	case size < wanted && !d.ending() && !applied(d.targetOf(g), g.cloud.Revision): // What it launched would be of no use.
 	case size == wanted:
 		g.rec.Wanted, g.rec.Before = wanted, wanted
 	case d.recordedGroup(g).Wanted != wanted || d.recordedGroup(g).Size != g.rec.Size:

@@ -31,7 +31,7 @@ func (d *decider) open(active []*group) {
 		return
 	}
 	for _, g := range active {
-		if g.rec.Prepared {
+		if g.rec.Prepared && !d.changedMeanwhile(g) {
 			d.openGroup(g, active)
 		}
 	}
@@ -49,6 +49,17 @@ func (d *decider) held(active []*group) *v1alpha1.Wait {
 	default:
 		return d.outsideWindow(active)
 	}
+}
+
+// changedMeanwhile says that somebody else made the group launch other machines than the
+// run wants. Whatever it replaced now would have to be replaced again, without an end.
+func (d *decider) changedMeanwhile(g *group) bool {
+	if d.aborting() || applied(d.targetOf(g), g.cloud.Revision) {
+		return false
+	}
+	d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + g.name, For: g.cloud.Revision.Template, Reason: v1alpha1.ReasonTargetChanged,
+		Message: fmt.Sprintf("somebody else changed what its machines are made from, and the run wants %s: end the run and begin another", d.targetOf(g).Name)})
+	return true
 }
 
 func (d *decider) openGroup(g *group, active []*group) {

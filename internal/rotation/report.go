@@ -145,7 +145,7 @@ func (d *decider) blocked() *v1alpha1.Wait {
 // stalled is why nothing has moved for longer than it may, or cannot; nil if all is well.
 func (d *decider) stalled() *v1alpha1.Wait {
 	for i := range d.waits {
-		if slices.Contains([]string{v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonUnsupported}, d.waits[i].Reason) {
+		if slices.Contains([]string{v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonUnsupported, v1alpha1.ReasonTargetChanged}, d.waits[i].Reason) {
 			return &d.waits[i]
 		}
 	}

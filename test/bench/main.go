@@ -24,6 +24,7 @@ var benchmarks = map[string]func(ctx context.Context, arguments []string) (any, 
 	"installations": installations,
 	"adoption":      adoption,
 	"devcluster":    devCluster,
+	"rotation-live": rotationLive,
 }
 
 func main() {
@@ -56,7 +57,7 @@ func part(arguments []string) (isPart bool, err error) {
 
 func run(ctx context.Context, arguments []string) error {
 	if len(arguments) == 0 || benchmarks[arguments[0]] == nil {
-		return errors.New("name a benchmark: installations, adoption or devcluster")
+		return errors.New("name a benchmark: installations, adoption, devcluster or rotation-live")
 	}
 	figures, err := benchmarks[arguments[0]](ctx, arguments[1:])
 	if err != nil {

@@ -36,6 +36,8 @@ const (
 	ReasonGroupBusy = "GroupBusy"
 	// ReasonUnsupported: the provider lacks what the strategy needs.
 	ReasonUnsupported = "Unsupported"
+	// ReasonTargetChanged: somebody else changed what the group's machines are made from.
+	ReasonTargetChanged = "TargetChanged"
 	// ReasonStepFailed: a step failed, and is tried again.
 	ReasonStepFailed = "StepFailed"
 	// ReasonRotating: nodes are being replaced.

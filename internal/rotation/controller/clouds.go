@@ -1,0 +1,90 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/rotation"
+)
+
+// clouds are what the providers last said of the groups. None of them tells of a change,
+// so each is asked again after a while, and after everything that was asked of it.
+type clouds struct {
+	providers cloud.Providers
+	clock     clock.PassiveClock
+
+	mu    sync.Mutex
+	known map[string]description
+}
+
+type description struct {
+	rotation.Cloud
+	at time.Time
+}
+
+// describeEvery is how old a description may be.
+const describeEvery = 4 * time.Second
+
+// describeTimeout bounds one description: a large group takes several calls.
+const describeTimeout = 30 * time.Second
+
+// describe returns what is known of a group, asked anew if that is old.
+func (c *clouds) describe(ctx context.Context, group *v1alpha1.NodeGroup) rotation.Cloud {
+	c.mu.Lock()
+	was, ok := c.known[group.Name]
+	c.mu.Unlock()
+	now := c.clock.Now()
+	if ok && now.Sub(was.at) < describeEvery {
+		return was.Cloud
+	}
+	is := description{Cloud: c.ask(ctx, group), at: now}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil {
+		c.known = map[string]description{}
+	}
+	c.known[group.Name] = is
+	return is.Cloud
+}
+
+func (c *clouds) ask(ctx context.Context, group *v1alpha1.NodeGroup) rotation.Cloud {
+	provider, err := c.providers(group.Spec.Provider)
+	if err != nil {
+		return rotation.Cloud{Problem: err.Error()}
+	}
+	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	defer cancel()
+	described, err := provider.Describe(ctx, group.Spec.Provider)
+	if err != nil {
+		return rotation.Cloud{Problem: problem(err)}
+	}
+	return rotation.Cloud{Group: described, Capabilities: provider.Capabilities()}
+}
+
+// problem is an error in words that say what somebody can do.
+func problem(err error) string {
+	switch {
+	case errors.Is(err, cloud.ErrNotFound):
+		return fmt.Sprintf("%v: check the name, the region and the account", err)
+	case errors.Is(err, cloud.ErrCredentials):
+		return fmt.Sprintf("%v: renew the credentials, or allow what docs/guides/node-rotation-aws.md lists", err)
+	case errors.Is(err, cloud.ErrThrottled):
+		return fmt.Sprintf("%v: it is asked again later", err)
+	default:
+		return err.Error()
+	}
+}
+
+// stale makes the next pass ask anew.
+func (c *clouds) stale(group string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.known, group)
+}
