@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // Windows name time zones, which minimal images do not have.
 
 	"windlass.dev/internal/cli"
 )

@@ -53,7 +53,7 @@ func packages(t *testing.T) map[string]goPackage {
 }
 
 // pure are the packages that decide. What they reach of ours is pure too.
-var pure = []string{"internal/installation", "internal/drain", "internal/rotation", "internal/kit/plan", "internal/kit/inventory"}
+var pure = []string{"internal/installation", "internal/drain", "internal/rotation", "internal/kit/plan", "internal/kit/inventory", "internal/window"}
 
 // impure are what a decision may not reach for by itself.
 func impure(imported string) bool {
@@ -131,18 +131,25 @@ var ports = map[string][]string{
 	"internal/rotation": {"internal/drain", "internal/cloud"},
 }
 
+// shared are what every controller may know beside the engine: the ways to others, and what
+// every long run is judged by.
+var shared = []string{"internal/gate", "internal/gate/probe", "internal/notify", "internal/secret", "internal/window"}
+
 // forbidden says why a package may not import another of ours; empty if it may.
 func forbidden(from, to string) string {
 	isController := func(name string) bool { return path.Base(name) == "controller" }
+	isShared := func(name string) bool { return slices.Contains(shared, name) }
 	isCluster := func(name string) bool { return strings.HasPrefix(name, "internal/devcluster") }
 	switch {
 	case strings.HasPrefix(from, "api/") && !strings.HasPrefix(to, "api/"):
 		return "types know only types"
 	case strings.HasPrefix(from, "internal/kit") && !strings.HasPrefix(to, "internal/kit"):
 		return "the engine knows no feature"
+	case isShared(from) && !isShared(to) && !strings.HasPrefix(to, "internal/kit") && !strings.HasPrefix(to, "api/"):
+		return "what all runs share knows no feature"
 	case isController(from) && isController(to):
 		return "controllers talk through API objects"
-	case isController(from) && !strings.HasPrefix(to, "internal/kit") && !strings.HasPrefix(to, "api/") && to != path.Dir(from) && !slices.Contains(ports[path.Dir(from)], to):
+	case isController(from) && !strings.HasPrefix(to, "internal/kit") && !strings.HasPrefix(to, "api/") && to != path.Dir(from) && !slices.Contains(ports[path.Dir(from)], to) && !isShared(to):
 		return "a controller knows the engine, the API, its ports and its own pure package"
 	case isController(to) && from != "internal/manager" && from != "internal/cli":
 		return "only the composition root and the command line know controllers"
@@ -195,6 +202,7 @@ func TestTheRulesForbid(t *testing.T) {
 		{"internal/installation/controller", "internal/rotation/controller"}, {"internal/installation/controller", "internal/config"},
 		{"internal/install", "internal/installation/controller"}, {"internal/manager", "internal/cli"},
 		{"internal/manager", "internal/devcluster"}, {"internal/devcluster/agent", "internal/installation"}, {"internal/kit", "internal/manager"},
+		{"internal/gate/probe", "internal/installation"}, {"internal/kit", "internal/window"},
 	} {
 		if forbidden(c[0], c[1]) == "" {
 			t.Errorf("%s may import %s", c[0], c[1])
