@@ -63,13 +63,14 @@ type Gate struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	Consecutive int32 `json:"consecutive,omitempty"`
-	// TimeoutSeconds is how long the gate may fail before that counts as a failure of the
-	// run; 300 without one.
+	// TimeoutSeconds is how long the gate may not pass before that counts as a failure of
+	// the run; 300 without one.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
 	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
-	// OnFailure is what the run does then; Pause without one.
+	// OnFailure is what the run does then; Pause without one. A gate that cannot be checked
+	// only ever pauses the run.
 	// +optional
 	OnFailure OnGateFailure `json:"onFailure,omitempty"`
 }
@@ -91,6 +92,25 @@ type SecretKey struct {
 // +kubebuilder:validation:Enum=Less;LessOrEqual;Equal;GreaterOrEqual;Greater
 type Comparison string
 
+// WhenEmpty is what a check says that finds nothing to look at.
+// +kubebuilder:validation:Enum=Pass;Fail
+type WhenEmpty string
+
+const (
+	PassWhenEmpty WhenEmpty = "Pass"
+	// FailWhenEmpty keeps a misspelt selector from passing for ever.
+	FailWhenEmpty WhenEmpty = "Fail"
+)
+
+// Comparisons.
+const (
+	Less           Comparison = "Less"
+	LessOrEqual    Comparison = "LessOrEqual"
+	Equal          Comparison = "Equal"
+	GreaterOrEqual Comparison = "GreaterOrEqual"
+	Greater        Comparison = "Greater"
+)
+
 // PrometheusGate passes when every sample that the query returns compares so.
 type PrometheusGate struct {
 	// URL of the Prometheus API, without /api/v1.
@@ -105,16 +125,16 @@ type PrometheusGate struct {
 	// Value is a decimal number, such as "0.01".
 	// +kubebuilder:validation:Pattern=`^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$`
 	Value string `json:"value"`
-	// Empty is whether a query without any sample passes; it fails without one.
+	// Empty is what a query without any sample is; Fail without one.
 	// +optional
-	// +kubebuilder:validation:Enum=Pass;Fail
-	Empty string `json:"empty,omitempty"`
+	Empty WhenEmpty `json:"empty,omitempty"`
 	// Authorization is the value of a header Authorization.
 	// +optional
 	Authorization *SecretKey `json:"authorization,omitempty"`
 }
 
-// HTTPGate passes when a GET is answered as wanted.
+// HTTPGate passes when a GET is answered as wanted. A redirect is an answer, and is not
+// followed.
 type HTTPGate struct {
 	// +kubebuilder:validation:Pattern=`^https?://`
 	// +kubebuilder:validation:MaxLength=2048
@@ -146,6 +166,9 @@ type WorkloadsGate struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	MaxUnavailable int32 `json:"maxUnavailable,omitempty"`
+	// Empty is what it is if nothing is selected; Fail without one.
+	// +optional
+	Empty WhenEmpty `json:"empty,omitempty"`
 }
 
 // NodeConditionGate passes when every selected node has a condition of that status.
@@ -163,6 +186,9 @@ type NodeConditionGate struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	MaxOther int32 `json:"maxOther,omitempty"`
+	// Empty is what it is if nothing is selected; Fail without one.
+	// +optional
+	Empty WhenEmpty `json:"empty,omitempty"`
 }
 
 // InstallationsGate passes when every selected Mattermost is stable.
@@ -178,17 +204,22 @@ type InstallationsGate struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	MaxUnstable int32 `json:"maxUnstable,omitempty"`
+	// Empty is what it is if nothing is selected; Fail without one.
+	// +optional
+	Empty WhenEmpty `json:"empty,omitempty"`
 }
 
 // GateStatus is what is known of one gate.
 type GateStatus struct {
 	Name string `json:"name"`
-	// Passing says what the last checks agreed on; Unknown until Consecutive did.
+	// Passing says what the last checks agreed on; Unknown until Consecutive did. What
+	// fails and can no longer be checked still fails.
 	Passing metav1.ConditionStatus `json:"passing"`
 	// Message says what was seen last, in a sentence.
 	// +optional
 	Message string `json:"message,omitempty"`
-	// Row is how many of the last checks were alike, and Last what they saw.
+	// Row is how many of the last checks were alike, counted up to Consecutive, and Last
+	// what they saw; Unknown if they could not be made.
 	// +optional
 	Row int32 `json:"row,omitempty"`
 	// +optional
