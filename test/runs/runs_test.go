@@ -1,0 +1,252 @@
+// Package runs tests what all long runs share against a real API server: the manifests
+// of its guide, what the API refuses, and the checks of gates.
+package runs
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"windlass.dev/api/installation/v1beta1"
+	nodes "windlass.dev/api/nodes/v1alpha1"
+	run "windlass.dev/api/run/v1alpha1"
+	"windlass.dev/config"
+	"windlass.dev/internal/devcluster/clustertest"
+	"windlass.dev/internal/gate"
+	"windlass.dev/internal/gate/probe"
+	"windlass.dev/internal/window"
+)
+
+// deadline bounds each wait.
+const deadline = 90 * time.Second
+
+func TestMain(m *testing.M) {
+	clustertest.Main(m, func(ctx context.Context, cluster *rest.Config) error {
+		c, err := newClient(cluster)
+		if err != nil {
+			return err
+		}
+		return define(ctx, c)
+	})
+}
+
+func newClient(cluster *rest.Config) (client.Client, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1beta1.AddToScheme, nodes.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	return client.New(cluster, client.Options{Scheme: scheme})
+}
+
+// define makes our kinds known, and waits until they are served.
+func define(ctx context.Context, c client.Client) error {
+	files, err := fs.Glob(config.FS, "crd/*.yaml")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		content, err := config.FS.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		var definition apiextensionsv1.CustomResourceDefinition
+		if err := yaml.Unmarshal(content, &definition); err != nil {
+			return err
+		}
+		if err := c.Create(ctx, &definition); client.IgnoreAlreadyExists(err) != nil {
+			return err
+		}
+		err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, deadline, true, func(ctx context.Context) (bool, error) {
+			err := c.Get(ctx, client.ObjectKeyFromObject(&definition), &definition)
+			for _, condition := range definition.Status.Conditions {
+				if condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue {
+					return true, err
+				}
+			}
+			return false, err
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+func admin(t *testing.T) client.Client {
+	t.Helper()
+	c, err := newClient(clustertest.Shared())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestGuideManifests makes each NodeRotation of the guide, as it is there.
+func TestGuideManifests(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile("../../docs/guides/windows-gates-notifications.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := client.NewDryRunClient(client.WithFieldValidation(admin(t), metav1.FieldValidationStrict))
+	kinds, count := map[string]bool{}, 0
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(guide), -1) {
+		for manifest := range strings.SplitSeq(block[1], "\n---\n") {
+			if !strings.Contains(manifest, "kind: NodeRotation") {
+				continue
+			}
+			var rotation nodes.NodeRotation
+			if err := yaml.UnmarshalStrict([]byte(manifest), &rotation); err != nil {
+				t.Errorf("%v in\n%s", err, manifest)
+				continue
+			}
+			if err := c.Create(t.Context(), &rotation); err != nil {
+				t.Errorf("%v for\n%s", err, manifest)
+			}
+			if _, err := window.Parse(rotation.Spec.Strategy.Windows); err != nil {
+				t.Error(err)
+			}
+			for _, g := range rotation.Spec.Strategy.Gates {
+				for kind, given := range map[string]bool{
+					"prometheus": g.Prometheus != nil, "http": g.HTTP != nil, "workloads": g.Workloads != nil,
+					"nodeCondition": g.NodeCondition != nil, "installations": g.Installations != nil,
+				} {
+					kinds[kind] = kinds[kind] || given
+				}
+			}
+			count++
+		}
+	}
+	for kind, shown := range kinds {
+		if !shown {
+			t.Errorf("the guide shows no gate %s", kind)
+		}
+	}
+	if count < 8 {
+		t.Errorf("the guide has %d manifests of a NodeRotation", count)
+	}
+}
+
+// What the API refuses, and what it says.
+func TestTheAPIRefuses(t *testing.T) {
+	t.Parallel()
+	c := client.NewDryRunClient(admin(t))
+	web := &run.HTTPGate{URL: "https://shop.example.com"}
+	hook := &run.WebhookNotification{URL: run.SecretKey{Namespace: "ops", Name: "hook", Key: "url"}}
+	cases := map[string]struct {
+		strategy nodes.Strategy
+		want     string // Empty if it is taken.
+	}{
+		"one kind":             {nodes.Strategy{Gates: []run.Gate{{Name: "a", HTTP: web}}}, ""},
+		"two kinds in a gate":  {nodes.Strategy{Gates: []run.Gate{{Name: "a", HTTP: web, Workloads: &run.WorkloadsGate{}}}}, "give exactly one of prometheus"},
+		"no kind of gate":      {nodes.Strategy{Gates: []run.Gate{{Name: "a"}}}, "give exactly one of prometheus"},
+		"two gates of a name":  {nodes.Strategy{Gates: []run.Gate{{Name: "a", HTTP: web}, {Name: "a", HTTP: web}}}, "Duplicate value"},
+		"another scheme":       {nodes.Strategy{Gates: []run.Gate{{Name: "a", HTTP: &run.HTTPGate{URL: "file:///etc/passwd"}}}}, "should match"},
+		"an unknown empty":     {nodes.Strategy{Gates: []run.Gate{{Name: "a", Workloads: &run.WorkloadsGate{Empty: "Maybe"}}}}, "Unsupported value"},
+		"a value of words":     {nodes.Strategy{Gates: []run.Gate{{Name: "a", Prometheus: &run.PrometheusGate{URL: web.URL, Query: "up", Is: run.Less, Value: "few"}}}}, "should match"},
+		"two kinds of message": {nodes.Strategy{Notifications: []run.Notification{{Slack: hook, Mattermost: hook}}}, "give exactly one of mattermost"},
+		"a window of a second": {nodes.Strategy{Windows: []run.Window{{Schedule: "0 22 * * *", DurationSeconds: 1}}}, "greater than or equal to 60"},
+	}
+	for name, example := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := c.Create(t.Context(), &nodes.NodeRotation{ObjectMeta: metav1.ObjectMeta{GenerateName: "refused-"}, Spec: nodes.NodeRotationSpec{Strategy: &example.strategy}})
+			if example.want == "" && err != nil || example.want != "" && (!apierrors.IsInvalid(err) || !strings.Contains(err.Error(), example.want)) {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}
+
+// eventually checks a gate until it says what is wanted.
+func eventually(t *testing.T, p *probe.Prober, g run.Gate, status metav1.ConditionStatus, message string) {
+	t.Helper()
+	var seen gate.Observation
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, deadline, true, func(ctx context.Context) (bool, error) {
+		seen = p.Check(ctx, g)
+		return seen.Passing == status && strings.Contains(seen.Message, message), nil
+	})
+	if err != nil {
+		t.Errorf("%v: saw %s: %s", err, seen.Passing, seen.Message)
+	}
+}
+
+func TestGatesOfARealCluster(t *testing.T) {
+	t.Parallel()
+	c, namespace := admin(t), clustertest.Namespace(t)
+	p := probe.New(c)
+	labels := map[string]string{"app": "web"}
+	replicas := int32(2)
+	pods := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "example.com/web:1"}}}}
+	web := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
+		Spec:       appsv1.DeploymentSpec{Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: pods},
+	}
+	agent := &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "agent"}, Spec: appsv1.DaemonSetSpec{Selector: web.Spec.Selector, Template: pods},
+	}
+	workloads := run.Gate{Workloads: &run.WorkloadsGate{Namespaces: []string{namespace}}}
+	eventually(t, p, workloads, "False", "no workload is selected")
+	for _, object := range []client.Object{web, agent} {
+		if err := c.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, p, workloads, "True", "all of 2 workloads are available")
+	more := []byte(`{"spec":{"replicas":5,"template":{"spec":{"nodeSelector":{"no-node":"has-this"}}}}}`)
+	if err := c.Patch(t.Context(), web, client.RawPatch(types.MergePatchType, more)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, p, workloads, "False", "Deployment "+namespace+"/web (")
+
+	eventually(t, p, run.Gate{NodeCondition: &run.NodeConditionGate{Type: "Ready", Status: "True"}}, "True", "are Ready=True")
+	eventually(t, p, run.Gate{NodeCondition: &run.NodeConditionGate{Type: "Ready", Status: "False"}}, "False", "is True")
+
+	chat := &v1beta1.Mattermost{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "chat"}}
+	installations := run.Gate{Installations: &run.InstallationsGate{Namespaces: []string{namespace}}}
+	if err := c.Create(t.Context(), chat); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, p, installations, "False", "its change was not seen yet")
+	chat.Status = v1beta1.MattermostStatus{State: v1beta1.Stable, ObservedGeneration: chat.Generation}
+	if err := c.Status().Update(t.Context(), chat); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, p, installations, "True", "all of 1 installations are stable")
+
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer abc" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	t.Cleanup(server.Close)
+	private := run.Gate{HTTP: &run.HTTPGate{URL: server.URL, Authorization: &run.SecretKey{Namespace: namespace, Name: "token", Key: "header"}}}
+	eventually(t, p, private, "Unknown", "not found")
+	token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "token"}, StringData: map[string]string{"header": "Bearer abc\n"}}
+	if err := c.Create(t.Context(), token); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, p, private, "True", "200")
+}
