@@ -8,6 +8,8 @@ package cloud
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"windlass.dev/api/nodes/v1alpha1"
@@ -21,22 +23,25 @@ type Provider interface {
 	Describe(ctx context.Context, ref v1alpha1.Provider) (Group, error)
 	// Prepare guards a group against others for the time of a run, and makes target what
 	// new machines are made from; an empty target leaves that as it is. It suspends the
-	// processes in guard.Suspend, and marks the group with guard.Run. It is repeated until
-	// Describe shows its effects.
+	// processes in guard.Suspend, and marks the group with guard. It is repeated until
+	// Describe shows its effects. A group that another run has marked is ErrConflict.
 	Prepare(ctx context.Context, ref v1alpha1.Provider, guard Guard, target Target) error
 	// Resize makes the group want size machines, raising its upper limit where size is
 	// above it.
 	Resize(ctx context.Context, ref v1alpha1.Provider, size int32) error
-	// Protect keeps the provider from ending machines by itself.
+	// Protect keeps the provider from ending machines by itself. Those that are not Running
+	// yet may be left for another time: Describe shows which are protected.
 	Protect(ctx context.Context, ref v1alpha1.Provider, machines []string) error
 	// Deregister takes a machine out of its load balancers, and says whether they have let go.
 	Deregister(ctx context.Context, ref v1alpha1.Provider, machine string) (done bool, err error)
 	// End ends one machine; the group wants size machines from then on, which either is
-	// its size now, so that another is made, or one less.
+	// its size now, so that another is made, or one less. If it is neither, somebody else
+	// has changed it: that is ErrConflict, and nothing is ended.
 	End(ctx context.Context, ref v1alpha1.Provider, machine string, size int32) error
 	// Restore gives a group back: it resumes what guard suspended, sets the limits to
-	// settings, removes protection and marks, and, if former is not empty, makes that what
-	// new machines are made from.
+	// settings, removes the protection that Protect gave, and the mark, and, if former is not
+	// empty, makes that what new machines are made from. A group that another run has marked
+	// was given back before, and stays as it is.
 	Restore(ctx context.Context, ref v1alpha1.Provider, guard Guard, settings Settings, former Target) error
 }
 
@@ -80,6 +85,9 @@ type Group struct {
 	Suspendable []string
 	// Run is the mark of the run that has prepared the group, if any.
 	Run string
+	// Guard is all that the mark says, so that the group can be given back by Restore even
+	// if the record of the run is lost; nil without a mark.
+	Guard *Guard
 	// Machines, sorted by their id.
 	Machines []Machine
 	// Problems are what keeps the group from its size, such as a lack of capacity in a zone,
@@ -110,10 +118,15 @@ const (
 // Revision is what machines are made from.
 type Revision struct {
 	// Template is the provider's reference, with its version resolved to a number, such as
-	// lt-0123:7.
+	// lt-0123:7; several, as of types that have their own, are joined by commas.
 	Template string
 	// Images are the ids of the images that machines of the group may run, sorted.
 	Images []string
+}
+
+// Made reports whether a machine of this template is of the revision.
+func (r Revision) Made(template string) bool {
+	return template != "" && slices.Contains(strings.Split(r.Template, ","), template)
 }
 
 // Target is what new machines should be made from. At most one field is set.
@@ -168,6 +181,9 @@ type Guard struct {
 	// Suspend are processes to suspend, and to resume at the end: those of Suspendable that
 	// were not suspended before.
 	Suspend []string
+	// Settings are what the group had before, and what Restore is to be given. They are
+	// noted on the group for the case that the record of the run is lost.
+	Settings Settings
 }
 
 // Settings are what a group gets back.

@@ -12,6 +12,8 @@ var (
 	ErrThrottled = errors.New("throttled")
 	// ErrCredentials: the credentials are missing, expired or not allowed to do it.
 	ErrCredentials = errors.New("credentials")
+	// ErrConflict: somebody else changed it, or is at it; what is the case has to be read again.
+	ErrConflict = errors.New("conflict")
 	// ErrUnsupported: the provider cannot do that at all.
 	ErrUnsupported = errors.New("not supported by the provider")
 )
