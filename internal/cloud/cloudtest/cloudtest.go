@@ -74,12 +74,15 @@ func Suite(t *testing.T, make func(t *testing.T) *Harness) {
 	for _, done := range []bool{false, true} {
 		t.Run(map[bool]string{false: "crash before each write", true: "crash after each write"}[done], func(t *testing.T) {
 			t.Parallel()
-			crashed := true
-			for after := 0; crashed; after++ {
+			for after, crashed := 0, true; crashed; after++ {
+				crashed = false
 				t.Run(fmt.Sprint(after), func(t *testing.T) {
 					h := make(t)
-					r := &run{h: h, restart: h.Crash(after, done)}
-					h.Change(t)
+					r := &run{h: h, target: cloud.Target{Images: h.Images}}
+					if !h.Provider.Capabilities().ApplyImages {
+						h.Change(t)
+					}
+					r.restart = h.Crash(after, done)
 					r.replaceAll(t)
 					crashed = r.crashes > 0
 				})

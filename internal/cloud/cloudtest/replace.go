@@ -115,7 +115,8 @@ func replaceAll(t *testing.T, h *Harness) {
 // run is the simplest of all rotations: one more machine, and one after the other. Its
 // fields are what a run keeps on record.
 type run struct {
-	h *Harness
+	h      *Harness
+	target cloud.Target
 	// restart ends a crash; nil if none is to come.
 	restart func() bool
 	crashes int
@@ -152,7 +153,7 @@ func (r *run) replaceAll(t *testing.T) {
 	before := r.look(t)
 	g, old := guard(before), ids(before, cloud.Running)
 
-	r.do(t, func() error { return p.Prepare(ctx, ref, g, cloud.Target{}) })
+	r.do(t, func() error { return p.Prepare(ctx, ref, g, r.target) })
 	r.do(t, func() error { return p.Resize(ctx, ref, Size+1) })
 	for left := slices.Clone(old); len(left) > 0; {
 		r.h.Wait(t)
@@ -185,6 +186,12 @@ func (r *run) replaceAll(t *testing.T) {
 	}
 	if len(after.Machines) != Size || len(r.seen) != 2*Size {
 		t.Errorf("there are %d machines, and were %d", len(after.Machines), len(r.seen))
+	}
+	if want := slices.Sorted(slices.Values(r.target.Images)); len(want) > 0 {
+		if !slices.Equal(after.Revision.Images, want) {
+			t.Errorf("the images are %v, want %v", after.Revision.Images, want)
+		}
+		after.Revision = before.Revision
 	}
 	after.Machines = before.Machines
 	if diff := cmp.Diff(before, after, same); diff != "" {
