@@ -159,10 +159,31 @@ func forbidden(from, to string) string {
 		return "the binary is the command line"
 	case to == "internal/manager" && from != "internal/cli" && from != "test/bench":
 		return "nothing but the command line and measurements run everything"
+	case strings.HasPrefix(from, "internal/cloud") && !strings.HasPrefix(to, "internal/cloud") && !strings.HasPrefix(to, "api/"):
+		return "clouds know their port and the API"
+	case strings.HasPrefix(to, "internal/cloud/") && !strings.HasPrefix(from, "internal/cloud/") && !slices.Contains([]string{"internal/manager", "internal/cli", "internal/demo", "test/bench"}, from):
+		return "what decides knows the port and no cloud"
+	case to == "internal/cloud/cloudtest":
+		return "only tests know how providers are tested"
 	case isCluster(from) && !isCluster(to):
 		return "the development cluster knows nothing that runs on it"
 	case isCluster(to) && !isCluster(from) && !slices.Contains([]string{"internal/cli", "internal/demo", "test/bench"}, from):
 		return "production code knows no development cluster"
+	default:
+		return ""
+	}
+}
+
+// reserved says why a package may not import one that is not ours; empty if it may.
+func reserved(from, imported string) string {
+	below := func(name, folder string) bool { return name == folder || strings.HasPrefix(name, folder+"/") }
+	switch {
+	case strings.HasPrefix(imported, "k8s.io/kubernetes"):
+		return "only tools/controlplane may"
+	case below(from, "api") && !strings.HasPrefix(imported, "k8s.io/api") && strings.Contains(imported, ".") && !strings.HasPrefix(imported, module):
+		return "types know the standard library, k8s.io/api and k8s.io/apimachinery"
+	case strings.HasPrefix(imported, "github.com/aws/") && !below(from, "internal/cloud/aws") && !below(from, "internal/devcluster/aws"):
+		return "a cloud is known to its adapter"
 	default:
 		return ""
 	}
@@ -184,11 +205,8 @@ func TestImports(t *testing.T) {
 					t.Errorf("%s imports %s: %s", name, to, why)
 				}
 			}
-			if strings.HasPrefix(imported, "k8s.io/kubernetes") {
-				t.Errorf("%s imports %s: only tools/controlplane may", name, imported)
-			}
-			if strings.HasPrefix(name, "api/") && !strings.HasPrefix(imported, "k8s.io/api") && strings.Contains(imported, ".") && !strings.HasPrefix(imported, module) {
-				t.Errorf("%s imports %s: types know the standard library, k8s.io/api and k8s.io/apimachinery", name, imported)
+			if why := reserved(name, imported); why != "" {
+				t.Errorf("%s imports %s: %s", name, imported, why)
 			}
 		}
 	}
@@ -203,8 +221,17 @@ func TestTheRulesForbid(t *testing.T) {
 		{"internal/install", "internal/installation/controller"}, {"internal/manager", "internal/cli"},
 		{"internal/manager", "internal/devcluster"}, {"internal/devcluster/agent", "internal/installation"}, {"internal/kit", "internal/manager"},
 		{"internal/gate/probe", "internal/installation"}, {"internal/kit", "internal/window"},
+		{"internal/cloud/aws", "internal/kit"}, {"internal/rotation/controller", "internal/cloud/aws"}, {"internal/rotation", "internal/cloud/sim"}, {"internal/manager", "internal/cloud/cloudtest"},
 	} {
 		if forbidden(c[0], c[1]) == "" {
+			t.Errorf("%s may import %s", c[0], c[1])
+		}
+	}
+	for _, c := range [][2]string{
+		{"api/nodes/v1alpha1", "sigs.k8s.io/yaml"}, {"internal/devcluster", "k8s.io/kubernetes/pkg/api"}, {"internal/manager", "github.com/aws/aws-sdk-go-v2/config"},
+		{"internal/cloud", "github.com/aws/smithy-go"}, {"internal/cloud/awsome", "github.com/aws/smithy-go"},
+	} {
+		if reserved(c[0], c[1]) == "" {
 			t.Errorf("%s may import %s", c[0], c[1])
 		}
 	}

@@ -1,6 +1,11 @@
 package aws_test
 
 import (
+	"encoding/json"
+	"flag"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -10,6 +15,7 @@ import (
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+	"github.com/google/go-cmp/cmp"
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud/cloudtest"
@@ -20,7 +26,52 @@ func autoScaling(name string) v1alpha1.Provider {
 	return v1alpha1.Provider{AutoScaling: &v1alpha1.AutoScalingGroup{Name: name, Region: region}}
 }
 
-func TestAutoScaling(t *testing.T) {
+// TestContract also says what the adapter calls, which is what it has to be allowed.
+func TestContract(t *testing.T) {
+	t.Run("kinds", func(t *testing.T) {
+		t.Run("auto scaling", autoScalingGroups)
+		t.Run("mixed instances", mixedInstances)
+		t.Run("eks", nodegroups)
+		t.Run("images", findImages)
+		t.Run("role", assumesRole)
+	})
+	if run := flag.Lookup("test.run").Value.String(); strings.Contains(run, "/") {
+		return // Part of it was left out.
+	}
+	var called []string
+	used.Range(func(action, _ any) bool {
+		called = append(called, action.(string))
+		return true
+	})
+	slices.Sort(called)
+	if diff := cmp.Diff(called, policy(t)); diff != "" {
+		t.Errorf("the policy of %s, as it should be (-) and is (+): %s", guide, diff)
+	}
+}
+
+const guide = "docs/guides/node-rotation-aws.md"
+
+// policy returns the actions of the guide's first policy.
+func policy(t *testing.T) []string {
+	t.Helper()
+	content := must[[]byte](t)(os.ReadFile("../../../" + guide))
+	_, rest, _ := strings.Cut(string(content), "```json\n")
+	text, _, _ := strings.Cut(rest, "```")
+	var p struct {
+		Statement []struct{ Action []string }
+	}
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, s := range p.Statement {
+		all = append(all, s.Action...)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func autoScalingGroups(t *testing.T) {
 	t.Parallel()
 	for _, follows := range []string{"1", "$Latest", "$Default"} {
 		t.Run(follows, func(t *testing.T) {
@@ -50,9 +101,9 @@ func TestAutoScaling(t *testing.T) {
 	}
 }
 
-// TestMixedInstances: types with a template of their own, of another architecture, and
+// mixedInstances has types with a template of their own, of another architecture, and
 // capacity that is partly spot.
-func TestMixedInstances(t *testing.T) {
+func mixedInstances(t *testing.T) {
 	t.Parallel()
 	cloudtest.Suite(t, func(t *testing.T) *cloudtest.Harness {
 		f := newFake(t)
@@ -100,7 +151,7 @@ func managed(name string) v1alpha1.Provider {
 	return v1alpha1.Provider{EKS: &v1alpha1.EKSNodegroup{Cluster: "dev", Name: name, Region: region}}
 }
 
-func TestEKS(t *testing.T) {
+func nodegroups(t *testing.T) {
 	t.Parallel()
 	cloudtest.Suite(t, func(t *testing.T) *cloudtest.Harness {
 		f := newFake(t)

@@ -1,6 +1,7 @@
 package aws_test
 
 import (
+	"context"
 	"net/http/httptest"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	astypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
@@ -16,6 +18,9 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"windlass.dev/internal/cloud/aws"
@@ -44,30 +49,32 @@ type fake struct {
 	eks *eks.Client
 	elb *elb.Client
 
-	mu sync.Mutex
-	// own is true while the test itself calls: all else is counted in calls.
+	// calls are the adapter's, by service and action, since they were last counted.
+	mu    sync.Mutex
 	calls map[string]int
-	fault func(devaws.Call) *devaws.Failure
 }
+
+// used are all actions that the adapter has called in any test.
+var used sync.Map
 
 func newFake(t *testing.T) *fake {
 	t.Helper()
 	clock := clocktesting.NewFakeClock(start)
 	w := world.New(world.Config{Region: region, Account: "123456789012", Zones: []string{"a", "b", "c"}, Times: world.Life()}, clock)
 	server := devaws.NewServer(w, clock, region)
-	f := &fake{clock: clock, world: w, server: server, calls: map[string]int{}}
-	adapted, own := httptest.NewServer(server), httptest.NewServer(server)
-	t.Cleanup(adapted.Close)
-	t.Cleanup(own.Close)
-	f.config = awssdk.Config{
-		BaseEndpoint: &adapted.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
+	listener := httptest.NewServer(server)
+	t.Cleanup(listener.Close)
+	mine := awssdk.Config{
+		Region: region, BaseEndpoint: &listener.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
 		Retryer: func() awssdk.Retryer { return awssdk.NopRetryer{} },
 	}
+	f := &fake{
+		clock: clock, world: w, server: server, calls: map[string]int{},
+		asg: autoscaling.NewFromConfig(mine), ec2: ec2.NewFromConfig(mine), eks: eks.NewFromConfig(mine), elb: elb.NewFromConfig(mine),
+	}
+	f.config = mine.Copy()
+	f.config.APIOptions = append(f.config.APIOptions, f.record)
 	f.cloud = aws.New(f.config)
-	mine := f.config.Copy()
-	mine.Region, mine.BaseEndpoint = region, &own.URL
-	f.asg, f.ec2, f.eks, f.elb = autoscaling.NewFromConfig(mine), ec2.NewFromConfig(mine), eks.NewFromConfig(mine), elb.NewFromConfig(mine)
-	server.Faults(f.observe)
 	for _, image := range []string{"ami-1", "ami-2", "ami-3"} {
 		f.addImage(t, world.Image{ImageId: image, Name: "node-" + image})
 		f.addImage(t, world.Image{ImageId: image + "-arm", Name: "node-" + image + "-arm", Architecture: "arm64"})
@@ -75,23 +82,21 @@ func newFake(t *testing.T) *fake {
 	return f
 }
 
-// observe counts calls and lets them fail.
-func (f *fake) observe(c devaws.Call) *devaws.Failure {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !c.Done {
-		f.calls[c.Service+"."+c.Action]++
-	}
-	if f.fault == nil {
-		return nil
-	}
-	return f.fault(c)
+// prefixes are how policies name the services.
+var prefixes = map[string]string{
+	autoscaling.ServiceID: "autoscaling", ec2.ServiceID: "ec2", eks.ServiceID: "eks", elb.ServiceID: "elasticloadbalancing", ssm.ServiceID: "ssm", sts.ServiceID: "sts",
 }
 
-func (f *fake) faults(fault func(devaws.Call) *devaws.Failure) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.fault = fault
+// record notes what the adapter calls.
+func (f *fake) record(stack *middleware.Stack) error {
+	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("record", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+		action := prefixes[awsmiddleware.GetServiceID(ctx)] + ":" + awsmiddleware.GetOperationName(ctx)
+		used.Store(action, true)
+		f.mu.Lock()
+		f.calls[action]++
+		f.mu.Unlock()
+		return next.HandleInitialize(ctx, in)
+	}), middleware.After)
 }
 
 // counted returns what was called since the last time.
@@ -151,7 +156,7 @@ var reads = sync.OnceValue(func() map[string]bool {
 
 func (f *fake) crash(after int, done bool) func() bool {
 	writes, crashed := 0, false
-	f.faults(func(c devaws.Call) *devaws.Failure {
+	f.server.Faults(func(c devaws.Call) *devaws.Failure {
 		if !crashed && !reads()[c.Service+"."+c.Action] && c.Done == done {
 			crashed = writes == after
 			writes++
@@ -162,7 +167,7 @@ func (f *fake) crash(after int, done bool) func() bool {
 		return nil
 	})
 	return func() bool {
-		f.faults(nil)
+		f.server.Faults(nil)
 		return crashed
 	}
 }

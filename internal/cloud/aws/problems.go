@@ -20,9 +20,9 @@ var reasons = []struct {
 	reason string
 	words  []string
 }{
+	{cloud.ReasonThrottled, []string{"rate exceeded", "throttl", "requestlimitexceeded"}},
 	{cloud.ReasonQuota, []string{"limitexceeded", "countexceeded", "vcpu limit", "quota"}},
 	{cloud.ReasonCapacity, []string{"capacity", "unfulfillable", "insufficientfreeaddresses", "insufficient free addresses"}},
-	{cloud.ReasonThrottled, []string{"rate exceeded", "throttl", "requestlimitexceeded"}},
 	{cloud.ReasonCredentials, []string{"not authorized", "unauthorized", "access denied", "accessdenied"}},
 	{cloud.ReasonTemplate, []string{"invalid", "launch template", "launchtemplate", "ami", "image", "key pair", "security group", "instance profile", "not found", "does not exist"}},
 }
@@ -52,8 +52,15 @@ func zoneOf(a astypes.Activity) string {
 	return zoneName.FindString(awssdk.ToString(a.StatusMessage))
 }
 
-// launched is how the description of a launch begins that has got an instance.
-const launched = "Launching a new EC2 instance: "
+// launched says whether an activity is a launch that has got its instance.
+func launched(a astypes.Activity) bool {
+	switch a.StatusCode {
+	case astypes.ScalingActivityStatusCodePreInService, astypes.ScalingActivityStatusCodeMidLifecycleAction, astypes.ScalingActivityStatusCodeSuccessful:
+		return strings.HasPrefix(awssdk.ToString(a.Description), "Launching a new EC2 instance: ")
+	default:
+		return false
+	}
+}
 
 // failures are why launches failed since the last that succeeded, the newest for each zone
 // and reason. One page of activities is enough for that: it has a hundred.
@@ -64,7 +71,7 @@ func (at place) failures(ctx context.Context) ([]cloud.Problem, error) {
 	}
 	var all []cloud.Problem
 	for _, a := range out.Activities {
-		if a.StatusCode == astypes.ScalingActivityStatusCodeSuccessful && strings.HasPrefix(awssdk.ToString(a.Description), launched) {
+		if launched(a) {
 			break
 		}
 		if a.StatusCode != astypes.ScalingActivityStatusCodeFailed && a.StatusCode != astypes.ScalingActivityStatusCodeCancelled {
