@@ -155,7 +155,8 @@ type Machine struct {
 	Architecture    string
 	Spot            bool
 	Protected       bool
-	// Registered says that a load balancer sends requests to it, or still finishes some.
+	// Registered says that load balancers were not seen yet to have let it go. It is set by
+	// whoever called Deregister, not by the provider.
 	Registered bool
 	LaunchedAt time.Time
 	// Interrupted says that the provider is going to end it by itself.

@@ -44,8 +44,7 @@ type Pod struct {
 	// Budgets that cover it, sorted by name.
 	Budgets []*Budget
 	// Shape is what it needs of a node.
-	Shape  *Shape
-	Images []string
+	Shape *Shape
 
 	claims []string
 }
@@ -84,11 +83,8 @@ func (c *Cluster) SetPod(pod *corev1.Pod) {
 		}
 	}
 	if was != nil && was.Shape != nil { // What a pod asks for hardly ever changes, and is dear to find out.
-		p.Shape, p.claims, p.Images, p.Assumed = was.Shape, was.claims, was.Images, was.Assumed && p.DeletedAt.IsZero()
+		p.Shape, p.claims, p.Assumed = was.Shape, was.claims, was.Assumed && p.DeletedAt.IsZero()
 	} else {
-		for _, container := range pod.Spec.Containers {
-			p.Images = append(p.Images, container.Image)
-		}
 		for _, volume := range pod.Spec.Volumes {
 			if volume.PersistentVolumeClaim != nil {
 				p.claims = append(p.claims, volume.PersistentVolumeClaim.ClaimName)

@@ -25,7 +25,6 @@ type Policy struct {
 	Unhealthy, Stuck       time.Duration
 	BarePods, LocalVolumes v1alpha1.Irreplaceable
 	WaitForReplacements    bool
-	PrefetchImages         bool
 	// Volumes and LoadBalancers are how long to wait for them; 0 for not at all.
 	Volumes, LoadBalancers time.Duration
 
@@ -53,8 +52,8 @@ func NewPolicy(drains ...*v1alpha1.Drain) (Policy, error) {
 		Budget: value(d.DefaultBudget, intstr.FromString("25%")), PodSurge: or(d.PodSurge, v1alpha1.SurgeWhenBlocked),
 		Unhealthy: seconds(d.UnhealthyPodsSeconds, 0), Stuck: seconds(d.StuckTerminatingSeconds, 0),
 		BarePods: or(d.BarePods, v1alpha1.BlockNode), LocalVolumes: or(d.LocalVolumes, v1alpha1.BlockNode),
-		WaitForReplacements: value(d.WaitForReplacements, true), PrefetchImages: d.PrefetchImages,
-		Volumes: seconds(d.VolumesDetachedTimeoutSeconds, 360), LoadBalancers: seconds(d.DeregisteredTimeoutSeconds, 300),
+		WaitForReplacements: value(d.WaitForReplacements, true),
+		Volumes:             seconds(d.VolumesDetachedTimeoutSeconds, 360), LoadBalancers: seconds(d.DeregisteredTimeoutSeconds, 300),
 	}
 	for i, r := range d.Rules {
 		selector := labels.Everything()
@@ -81,7 +80,6 @@ func fill(d, other *v1alpha1.Drain) {
 	d.BarePods = or(d.BarePods, other.BarePods)
 	d.LocalVolumes = or(d.LocalVolumes, other.LocalVolumes)
 	d.WaitForReplacements = first(d.WaitForReplacements, other.WaitForReplacements)
-	d.PrefetchImages = d.PrefetchImages || other.PrefetchImages
 	d.VolumesDetachedTimeoutSeconds = first(d.VolumesDetachedTimeoutSeconds, other.VolumesDetachedTimeoutSeconds)
 	d.DeregisteredTimeoutSeconds = first(d.DeregisteredTimeoutSeconds, other.DeregisteredTimeoutSeconds)
 	if d.Rules == nil {

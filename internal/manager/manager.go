@@ -215,7 +215,11 @@ func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Con
 		host.Logger.Info("Rotations are switched off", "reason", "the cluster does not know the kind NodeRotation: run windlass install")
 		return nil
 	}
-	runnable, err := rotations.New(ctx, host, rotations.Options{Providers: hooks.providers(host)})
+	providers, err := hooks.providers(ctx, host)
+	if err != nil {
+		return fmt.Errorf("rotations controller: %w", err)
+	}
+	runnable, err := rotations.New(ctx, host, rotations.Options{Providers: providers})
 	if err != nil {
 		return fmt.Errorf("rotations controller: %w", err)
 	}

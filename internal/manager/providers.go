@@ -1,10 +1,12 @@
 package manager
 
 import (
+	"context"
 	"fmt"
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/cloud/aws"
 	"windlass.dev/internal/cloud/simulated"
 	"windlass.dev/internal/kit"
 )
@@ -13,15 +15,26 @@ import (
 const machinesNamespace = "windlass-system"
 
 // providers are those who keep the machines of node groups.
-func (h Hooks) providers(host kit.Host) cloud.Providers {
+func (h Hooks) providers(ctx context.Context, host kit.Host) (cloud.Providers, error) {
 	if h.Providers != nil {
-		return h.Providers
+		return h.Providers, nil
 	}
+	amazon, err := aws.FromEnvironment(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("AWS: %w", err)
+	}
+	groups, managed := amazon.AutoScaling(), amazon.EKS()
 	machines := &simulated.Provider{Client: host.Client, Namespace: machinesNamespace}
 	return func(ref v1alpha1.Provider) (cloud.Provider, error) {
-		if ref.Simulated != nil {
+		switch {
+		case ref.AutoScaling != nil:
+			return groups, nil
+		case ref.EKS != nil:
+			return managed, nil
+		case ref.Simulated != nil:
 			return machines, nil
+		default:
+			return nil, fmt.Errorf("%w: this Windlass does not know it", cloud.ErrUnsupported)
 		}
-		return nil, fmt.Errorf("%w: this Windlass does not know it", cloud.ErrUnsupported)
-	}
+	}, nil
 }

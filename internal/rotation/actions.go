@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"windlass.dev/api/nodes/v1alpha1"
+	run "windlass.dev/api/run/v1alpha1"
 	"windlass.dev/internal/cloud"
 )
 
@@ -147,3 +148,13 @@ type DeleteNode struct {
 }
 
 func (a DeleteNode) String() string { return "delete Node/" + a.Name }
+
+// Notify tells somebody of what happened.
+type Notify struct {
+	Recipient run.Notification
+	Untold    v1alpha1.Untold
+}
+
+func (a Notify) String() string {
+	return fmt.Sprintf("notify %d of %s %d", a.Untold.Recipient, a.Untold.Event, a.Untold.Sequence)
+}

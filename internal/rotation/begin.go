@@ -143,6 +143,9 @@ func (d *decider) target(node *v1alpha1.NodeGroup, c Cloud) (r v1alpha1.Revision
 	if t := d.s.Run.Spec.Target; t != nil {
 		if t.TemplateVersion != "" {
 			template, _, _ := strings.Cut(c.Revision.Template, ":")
+			if strings.Contains(c.Revision.Template, ",") {
+				return r, "its machines are made from several templates, of which each has versions of its own: name images in the target"
+			}
 			return v1alpha1.Revision{Name: "version " + t.TemplateVersion, Template: template + ":" + t.TemplateVersion}, ""
 		}
 		return v1alpha1.Revision{Name: strings.Join(t.Images, ","), Images: t.Images}, ""

@@ -11,6 +11,7 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/drain"
+	"windlass.dev/internal/gate"
 	"windlass.dev/internal/kit/plan"
 )
 
@@ -26,6 +27,8 @@ type decider struct {
 	records  map[string][]*v1alpha1.NodeReplacement // by machine, of all groups
 	allow    *drain.Allowance
 	waits    []v1alpha1.Wait
+	// verdict is what the gates say together; its zero value is of a run without gates.
+	verdict gate.Verdict
 	// left is when pods of an owner left open nodes; found when it is first asked for.
 	left map[string][]time.Time
 	// room is what open nodes need, computed when the first node could be opened.
@@ -63,6 +66,7 @@ func (d *decider) goOn() {
 		return
 	}
 	d.end()
+	d.judge()
 	active := d.active()
 	for _, g := range active {
 		d.assess(g)

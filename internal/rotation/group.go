@@ -170,7 +170,7 @@ func outdatedBecause(m *cloud.Machine, target v1alpha1.Revision) string {
 	case m.State == cloud.Ending:
 		return ""
 	case target.Template != "" && m.Template != "":
-		if m.Template == target.Template {
+		if (cloud.Revision{Template: target.Template}).Made(m.Template) {
 			return ""
 		}
 		return fmt.Sprintf("is made from %s, wanted is %s", m.Template, target.Template)
@@ -301,7 +301,7 @@ func (d *decider) prepare(g *group) {
 }
 
 func (d *decider) guardOf(g *group) cloud.Guard {
-	return cloud.Guard{Run: d.s.Run.Name, Suspend: g.rec.Suspended}
+	return cloud.Guard{Run: d.s.Run.Name, Suspend: g.rec.Suspended, Settings: cloud.Settings{Size: g.rec.Size, Max: g.rec.Max}}
 }
 
 // applied says whether new machines are made from the target.

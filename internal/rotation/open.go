@@ -46,9 +46,11 @@ func (d *decider) held(active []*group) *v1alpha1.Wait {
 		return &v1alpha1.Wait{Subject: "the run", Reason: v1alpha1.ReasonPaused, Message: "no further nodes are taken until spec.paused is false"}
 	case d.status.Phase == v1alpha1.Baking:
 		return &v1alpha1.Wait{Subject: "the run", Reason: v1alpha1.ReasonBaking, Message: "no further nodes are taken while a wave is watched"}
-	default:
-		return d.outsideWindow(active)
 	}
+	if w := d.outsideWindow(active); w != nil {
+		return w
+	}
+	return d.gateHolds()
 }
 
 // changedMeanwhile says that somebody else made the group launch other machines than the

@@ -151,6 +151,9 @@ func (r *replacement) draining() {
 		return
 	}
 	policy := &r.g.strategy.drain
+	if r.m.Registered && policy.LoadBalancers > 0 { // They let go while the pods leave.
+		r.step(Deregister{Group: r.g.name, Machine: r.m.ID}, "its pods are leaving")
+	}
 	late := r.next.DrainDeadline != nil && !r.now.Before(r.next.DrainDeadline.Time)
 	if late && policy.OnTimeout == v1alpha1.SkipNode {
 		r.skip()

@@ -153,7 +153,7 @@ func (d *decider) stalled() *v1alpha1.Wait {
 		return nil
 	}
 	for i := range d.waits {
-		if slices.Contains([]string{v1alpha1.ReasonOutsideWindow, v1alpha1.ReasonBaking, v1alpha1.ReasonGroupBusy}, d.waits[i].Reason) {
+		if slices.Contains([]string{v1alpha1.ReasonOutsideWindow, v1alpha1.ReasonBaking, v1alpha1.ReasonGroupBusy, v1alpha1.ReasonGatePending}, d.waits[i].Reason) {
 			return nil
 		}
 	}
@@ -178,12 +178,19 @@ func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1alp
 	if decision, ok := p.Status.(Decision); ok {
 		after.Status = decision.Status
 	}
+	for _, done := range outcome.Done {
+		if n, ok := done.Action.(Notify); ok {
+			after.Status.Untold = slices.DeleteFunc(after.Status.Untold, func(u v1alpha1.Untold) bool { return u == n.Untold })
+		}
+	}
 	var worst *plan.Failure
 	for i := range outcome.Failed {
-		if _, ok := outcome.Failed[i].Step.Action.(Evict); !ok { // A budget that says no is no failure.
-			worst = &outcome.Failed[i]
-			break
+		switch outcome.Failed[i].Step.Action.(type) {
+		case Evict, Notify: // A budget that says no is no failure, and who is not told waits for nothing.
+			continue
 		}
+		worst = &outcome.Failed[i]
+		break
 	}
 	if worst != nil {
 		w := v1alpha1.Wait{Subject: worst.Step.Action.String(), Reason: v1alpha1.ReasonStepFailed, Message: plan.Bounded(worst.Err.Error(), 512), Since: metav1.NewTime(now)}

@@ -11,6 +11,7 @@ import (
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
 	"windlass.dev/internal/drain"
+	"windlass.dev/internal/gate"
 	"windlass.dev/internal/kit/plan"
 )
 
@@ -27,6 +28,8 @@ type Snapshot struct {
 	// Records are the run's own.
 	Records []v1alpha1.NodeReplacement
 	Cluster *drain.Cluster
+	// Observed is what checks of gates have seen since the last decision, by their name.
+	Observed map[string]gate.Observation
 	// ControlPlane says what is wrong with the API servers or their store; empty if nothing is.
 	ControlPlane string
 }
@@ -46,7 +49,10 @@ type Decision struct{ Status v1alpha1.NodeRotationStatus }
 func Decide(s Snapshot, now time.Time) plan.Plan {
 	d := newDecider(s, now)
 	d.run()
-	d.summarize()
+	if !Finished(s.Run.Status.Phase) {
+		d.summarize()
+	}
+	d.tell()
 	d.plan.Status = Decision{Status: *d.status}
 	return d.plan
 }

@@ -12,6 +12,7 @@ import (
 	"windlass.dev/api/nodes/v1alpha1"
 	run "windlass.dev/api/run/v1alpha1"
 	"windlass.dev/internal/drain"
+	"windlass.dev/internal/window"
 )
 
 // strategy is a Strategy with nothing left open.
@@ -23,7 +24,7 @@ type strategy struct {
 	waveBake                   time.Duration
 	zones                      v1alpha1.ZoneOrder
 	order                      []labels.Selector
-	windows                    []run.Window
+	windows                    window.Windows
 	minReady, readyTimeout     time.Duration
 	progressDeadline, deadline time.Duration // 0 for none
 	onFailure                  v1alpha1.OnFailure
@@ -87,7 +88,11 @@ func (s *strategy) overlay(l *v1alpha1.Strategy, role v1alpha1.Role) error {
 		}
 	}
 	if l.Windows != nil {
-		s.windows = l.Windows
+		windows, err := window.Parse(l.Windows)
+		if err != nil {
+			return fmt.Errorf("strategy.%w", err)
+		}
+		s.windows = windows
 	}
 	if l.Gates != nil {
 		s.gates = l.Gates

@@ -50,7 +50,9 @@ const (
 	ReasonPaused = "Paused"
 	// ReasonBaking: the wave is watched for a while.
 	ReasonBaking = "Baking"
-	// ReasonGateFailed: a gate does not pass.
+	// ReasonGatePending: a gate does not pass, or not yet.
+	ReasonGatePending = "GatePending"
+	// ReasonGateFailed: a gate has not passed for as long as it may.
 	ReasonGateFailed = "GateFailed"
 	// ReasonSurgeNotReady: new nodes are not Ready yet.
 	ReasonSurgeNotReady = "SurgeNotReady"

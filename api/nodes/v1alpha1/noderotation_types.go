@@ -169,6 +169,10 @@ type NodeRotationStatus struct {
 	// Estimate is when the run will be done.
 	// +optional
 	Estimate *Estimate `json:"estimate,omitempty"`
+	// Untold are events of which somebody has still to be told.
+	// +optional
+	// +listType=atomic
+	Untold []Untold `json:"untold,omitempty"`
 	// Plan is what a dry run found.
 	// +optional
 	Plan *RotationPlan `json:"plan,omitempty"`
@@ -246,6 +250,17 @@ type Wait struct {
 	// Until is when the run will do something else, if nothing changes.
 	// +optional
 	Until *metav1.Time `json:"until,omitempty"`
+}
+
+// Untold is an event of which somebody has still to be told.
+type Untold struct {
+	// Recipient is the place of who is told among the notifications of the run.
+	Recipient int32             `json:"recipient"`
+	Event     run.NotifiedEvent `json:"event"`
+	// Sequence tells events of one kind apart.
+	Sequence int64       `json:"sequence"`
+	Text     string      `json:"text"`
+	At       metav1.Time `json:"at"`
 }
 
 // Estimate is how long the run will take from now.

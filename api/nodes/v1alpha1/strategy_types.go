@@ -190,9 +190,6 @@ type Drain struct {
 	// without one.
 	// +optional
 	WaitForReplacements *bool `json:"waitForReplacements,omitempty"`
-	// PrefetchImages pulls the images of the pods that will move onto new nodes before they do.
-	// +optional
-	PrefetchImages bool `json:"prefetchImages,omitempty"`
 	// VolumesDetachedTimeoutSeconds is how long to wait for volumes to be detached before a node
 	// is ended nevertheless; 360 without one, and 0 does not wait.
 	// +optional

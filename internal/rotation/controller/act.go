@@ -21,6 +21,7 @@ import (
 	"windlass.dev/internal/drain"
 	"windlass.dev/internal/kit"
 	"windlass.dev/internal/kit/plan"
+	"windlass.dev/internal/notify"
 	"windlass.dev/internal/rotation"
 )
 
@@ -56,6 +57,8 @@ func (f *feature) Act(ctx context.Context, w *kit.Writer, s rotation.Snapshot, a
 		return f.evict(ctx, a)
 	case rotation.Scale:
 		return f.scale(ctx, a)
+	case rotation.Notify:
+		return f.notify(ctx, s.Run, a)
 	case rotation.DeleteNode:
 		err := f.client.Delete(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.Name}}, client.Preconditions{UID: &a.UID})
 		return client.IgnoreNotFound(err)
@@ -253,6 +256,17 @@ func (f *feature) scale(ctx context.Context, a rotation.Scale) error {
 	return client.IgnoreNotFound(f.client.Patch(ctx, target, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(Manager)))
 }
 
+// notify tells somebody; whether that works is of no consequence for the run.
+func (f *feature) notify(ctx context.Context, run *v1alpha1.NodeRotation, a rotation.Notify) error {
+	err := f.sender.Send(ctx, a.Recipient, notify.Message{
+		Event: a.Untold.Event, Run: notify.Run{Kind: "NodeRotation", Name: run.Name, UID: run.UID}, Text: a.Untold.Text, At: a.Untold.At.Time, Sequence: a.Untold.Sequence,
+	})
+	if err != nil {
+		return &kit.DeclinedError{Err: err}
+	}
+	return nil
+}
+
 // cloudTimeout is the deadline of one thing that a provider is asked for.
 const cloudTimeout = 30 * time.Second
 
@@ -269,7 +283,9 @@ func (f *feature) actCloud(ctx context.Context, s rotation.Snapshot, action plan
 	if err != nil {
 		return err
 	}
-	defer f.clouds.stale(group)
+	if _, ok := action.(rotation.Deregister); !ok { // That is told by its own answer.
+		defer f.clouds.stale(group)
+	}
 	switch a := action.(type) {
 	case rotation.Prepare:
 		return provider.Prepare(ctx, ref, a.Guard, a.Target)
@@ -278,8 +294,7 @@ func (f *feature) actCloud(ctx context.Context, s rotation.Snapshot, action plan
 	case rotation.Protect:
 		return provider.Protect(ctx, ref, a.Machines)
 	case rotation.Deregister:
-		_, err := provider.Deregister(ctx, ref, a.Machine)
-		return err
+		return f.clouds.deregister(ctx, provider, ref, a)
 	case rotation.End:
 		return provider.End(ctx, ref, a.Machine, a.Size)
 	case rotation.Restore:

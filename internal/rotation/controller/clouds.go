@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ type clouds struct {
 
 	mu    sync.Mutex
 	known map[string]description
+	// deregistered are machines that load balancers were asked to let go, and when they
+	// were last asked; zero once they have. Who starts anew asks again, and is told.
+	deregistered map[string]time.Time
 }
 
 type description struct {
@@ -42,7 +46,7 @@ func (c *clouds) describe(ctx context.Context, group *v1alpha1.NodeGroup) rotati
 	c.mu.Unlock()
 	now := c.clock.Now()
 	if ok && now.Sub(was.at) < describeEvery {
-		return was.Cloud
+		return c.registered(was.Cloud)
 	}
 	is := description{Cloud: c.ask(ctx, group), at: now}
 	c.mu.Lock()
@@ -51,7 +55,60 @@ func (c *clouds) describe(ctx context.Context, group *v1alpha1.NodeGroup) rotati
 		c.known = map[string]description{}
 	}
 	c.known[group.Name] = is
-	return is.Cloud
+	for machine := range c.deregistered {
+		if !c.exists(machine) {
+			delete(c.deregistered, machine)
+		}
+	}
+	return c.registered(is.Cloud)
+}
+
+// exists says whether any known group has the machine.
+func (c *clouds) exists(machine string) bool {
+	for _, d := range c.known {
+		if slices.ContainsFunc(d.Machines, func(m cloud.Machine) bool { return m.ID == machine }) {
+			return true
+		}
+	}
+	return false
+}
+
+// registered says of each machine whether load balancers have let it go.
+func (c *clouds) registered(g rotation.Cloud) rotation.Cloud {
+	if !g.Capabilities.Deregister {
+		return g
+	}
+	g.Machines = slices.Clone(g.Machines)
+	for i := range g.Machines {
+		at, asked := c.deregistered[g.Machines[i].ID]
+		g.Machines[i].Registered = !asked || !at.IsZero()
+	}
+	return g
+}
+
+// deregister asks load balancers to let a machine go, if they were not asked a moment ago.
+func (c *clouds) deregister(ctx context.Context, provider cloud.Provider, ref v1alpha1.Provider, a rotation.Deregister) error {
+	c.mu.Lock()
+	at, asked := c.deregistered[a.Machine]
+	c.mu.Unlock()
+	now := c.clock.Now()
+	if asked && now.Sub(at) < describeEvery {
+		return nil
+	}
+	done, err := provider.Deregister(ctx, ref, a.Machine)
+	if err != nil {
+		return err
+	}
+	if done {
+		now = time.Time{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.deregistered == nil {
+		c.deregistered = map[string]time.Time{}
+	}
+	c.deregistered[a.Machine] = now
+	return nil
 }
 
 func (c *clouds) ask(ctx context.Context, group *v1alpha1.NodeGroup) rotation.Cloud {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,7 +23,10 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/gate"
+	"windlass.dev/internal/gate/probe"
 	"windlass.dev/internal/kit"
+	"windlass.dev/internal/notify"
 	"windlass.dev/internal/rotation"
 )
 
@@ -73,11 +77,13 @@ type Options struct {
 // New returns the controller, ready to be started.
 func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable, error) {
 	pokes := make(chan event.GenericEvent, 1)
-	f := &feature{run: ctx, cache: host.Reader, client: host.Client, clouds: &clouds{providers: options.Providers, clock: host.Clock}, metrics: newMetrics(host.Registry)}
+	f := &feature{run: ctx, cache: host.Reader, client: host.Client, clock: host.Clock, clouds: &clouds{providers: options.Providers, clock: host.Clock}, metrics: newMetrics(host.Registry)}
 	var err error
 	if f.index, err = newIndex(host.Config, poke(pokes)); err != nil {
 		return nil, err
 	}
+	f.sender = notify.NewSender(host.Client)
+	f.gates = &gates{prober: probe.New(host.Client), checked: poke(pokes), busy: map[types.UID]bool{}, seen: map[types.UID]map[string]gate.Observation{}}
 	engine := &kit.Engine[*v1alpha1.NodeRotation, rotation.Snapshot]{
 		Feature: f, Kind: rotations, Kinds: kit.Kinds{rotations, replacements}, Cache: host.Reader, Client: host.Client, Manager: Manager,
 		Writes: kit.NewWrites(host.Clock), Announce: host.Announce, Metrics: host.Metrics, Clock: host.Clock, Parallel: parallel,
@@ -153,7 +159,10 @@ type feature struct {
 	run     context.Context //nolint:containedctx // The watches of the index live as long as the process leads.
 	cache   client.Reader
 	client  client.Client
+	clock   clock.PassiveClock
 	clouds  *clouds
 	index   *index
+	gates   *gates
+	sender  *notify.Sender
 	metrics *metrics
 }

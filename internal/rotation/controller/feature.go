@@ -12,6 +12,7 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/drain"
+	"windlass.dev/internal/gate"
 	"windlass.dev/internal/kit"
 	"windlass.dev/internal/kit/plan"
 	"windlass.dev/internal/rotation"
@@ -30,6 +31,9 @@ func (f *feature) Observe(ctx context.Context, run *v1alpha1.NodeRotation) (rota
 			s.Others = append(s.Others, runs.Items[i])
 		}
 	}
+	if err := f.observeGroups(ctx, &s); err != nil {
+		return s, err
+	}
 	s.Records = slices.DeleteFunc(records.Items, func(r v1alpha1.NodeReplacement) bool { return r.Spec.Rotation != run.Name })
 	slices.SortFunc(s.Records, func(a, b v1alpha1.NodeReplacement) int { return strings.Compare(a.Name, b.Name) })
 	if rotation.Finished(run.Status.Phase) {
@@ -39,17 +43,8 @@ func (f *feature) Observe(ctx context.Context, run *v1alpha1.NodeRotation) (rota
 		}
 		return s, nil
 	}
-	var groups v1alpha1.NodeGroupList
-	var images v1alpha1.NodeImageList
-	if err := f.list(ctx, &groups, &images); err != nil {
-		return s, err
-	}
-	for i := range groups.Items {
-		s.Groups[groups.Items[i].Name] = &groups.Items[i]
-	}
-	for i := range images.Items {
-		s.Images[images.Items[i].Name] = &images.Items[i]
-	}
+	due, _ := gate.Due(rotation.Gates(run, s.Groups), run.Status.Gates, f.clock.Now())
+	s.Observed = f.gates.observe(f.run, run, due)
 	for _, name := range concerned(run, s.Groups) {
 		s.Clouds[name] = f.clouds.describe(ctx, s.Groups[name])
 		if s.Groups[name].Spec.Role == v1alpha1.ControlPlane && s.ControlPlane == "" {
@@ -59,6 +54,21 @@ func (f *feature) Observe(ctx context.Context, run *v1alpha1.NodeRotation) (rota
 	var err error
 	s.Cluster, err = f.index.current(ctx, f.run)
 	return s, err
+}
+
+func (f *feature) observeGroups(ctx context.Context, s *rotation.Snapshot) error {
+	var groups v1alpha1.NodeGroupList
+	var images v1alpha1.NodeImageList
+	if err := f.list(ctx, &groups, &images); err != nil {
+		return err
+	}
+	for i := range groups.Items {
+		s.Groups[groups.Items[i].Name] = &groups.Items[i]
+	}
+	for i := range images.Items {
+		s.Images[images.Items[i].Name] = &images.Items[i]
+	}
+	return nil
 }
 
 func (f *feature) list(ctx context.Context, lists ...client.ObjectList) error {

@@ -21,4 +21,9 @@ package controller
 // +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=list;watch
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=volumeattachments,verbs=list;watch
+// Gates look at workloads and installations; they, and notifications, name Secrets.
+//
+// +kubebuilder:rbac:groups="",resources=nodes;secrets,verbs=get
+// +kubebuilder:rbac:groups=apps,resources=daemonsets;deployments;statefulsets,verbs=list
+// +kubebuilder:rbac:groups=installation.mattermost.com,resources=mattermosts,verbs=list
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
