@@ -328,8 +328,8 @@ func asTarget(target v1alpha1.Revision, now cloud.Revision, back bool) cloud.Tar
 
 // mark puts taints on outdated nodes, and protects new ones from others who end machines.
 func (d *decider) mark(g *group) {
-	if !g.rec.Prepared || d.aborting() {
-		return
+	if !g.rec.Prepared || d.aborting() || g.leaving == 0 && g.open == 0 {
+		return // Or is about to be given back.
 	}
 	var protect []string
 	for _, m := range g.machines {

@@ -105,6 +105,15 @@ func Gateway(tb testing.TB) string {
 	return shared.cluster.Gateway()
 }
 
+// AWS is the address of the fake AWS, whose instances are nodes of the cluster.
+func AWS(tb testing.TB) string {
+	tb.Helper()
+	if shared.cluster == nil || shared.cluster.AWS() == "" {
+		tb.Skip("the cluster has no fake AWS")
+	}
+	return shared.cluster.AWS()
+}
+
 // Agent runs the process nodes. The test is skipped on a given cluster, whose agent is in
 // another program.
 func Agent(tb testing.TB) *agent.Agent {
