@@ -9,6 +9,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Budget is a PodDisruptionBudget, as its controller last counted.
@@ -26,8 +27,8 @@ type Budget struct {
 	Surgeable bool
 
 	selector labels.Selector
-	// assumed evictions that the counts do not contain yet.
-	assumed int
+	// assumed are the pods, by UID, that were asked to go and that the counts do not contain yet.
+	assumed map[types.UID]string
 }
 
 // String is as people name it.
@@ -38,7 +39,7 @@ func (b *Budget) Free() int {
 	if !b.Current {
 		return 0
 	}
-	return max(b.Allowed-b.assumed, 0)
+	return max(b.Allowed-len(b.assumed), 0)
 }
 
 // Never says that the budget lets no pod go however healthy all of them are.
@@ -58,8 +59,16 @@ func (c *Cluster) SetBudget(pdb *policyv1.PodDisruptionBudget) error {
 		Current:         pdb.Status.ObservedGeneration >= pdb.Generation,
 		// A percentage, and a maximum of unavailable ones, grow with the replicas.
 		Surgeable: pdb.Spec.MinAvailable != nil && !strings.HasSuffix(pdb.Spec.MinAvailable.String(), "%"),
+		assumed:   map[types.UID]string{},
 	}
 	was := c.budgets[b.Namespace][b.Name]
+	if was != nil {
+		for uid, pod := range was.assumed {
+			if _, counted := pdb.Status.DisruptedPods[pod]; !counted {
+				b.assumed[uid] = pod
+			}
+		}
+	}
 	if was != nil && was.selector.String() == selector.String() {
 		*was = *b // The pods that it covers know it by its address.
 		return nil

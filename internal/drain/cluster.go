@@ -5,6 +5,7 @@
 package drain
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -20,8 +21,9 @@ import (
 // for use by several goroutines while one changes it.
 type Cluster struct {
 	nodes     map[string]*Node
+	ordered   []*Node // by name
 	pods      map[types.UID]*Pod
-	byNode    map[string]map[types.UID]*Pod
+	byNode    map[string][]*Pod // by namespace and name
 	byOwner   map[Owner]map[types.UID]*Pod
 	budgets   map[string]map[string]*Budget // by namespace and name
 	workloads map[Owner]*Workload
@@ -36,7 +38,7 @@ type Cluster struct {
 // NewCluster returns an empty index.
 func NewCluster() *Cluster {
 	return &Cluster{
-		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string]map[types.UID]*Pod{}, byOwner: map[Owner]map[types.UID]*Pod{},
+		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string][]*Pod{}, byOwner: map[Owner]map[types.UID]*Pod{},
 		budgets: map[string]map[string]*Budget{}, workloads: map[Owner]*Workload{}, attached: map[string]map[string]string{},
 		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, used: map[string]Resources{}, machines: map[string]string{},
 	}
@@ -54,9 +56,10 @@ type Node struct {
 	// Excluded says that load balancers of the cluster leave it out.
 	Excluded bool
 	Taints   []corev1.Taint
-	// ReadySince is when it became Ready; zero while it is not.
-	ReadySince time.Time
-	CreatedAt  time.Time
+	// ReadySince is when it became Ready, zero while it is not, and UnreadySince when it
+	// ceased to be, or never was.
+	ReadySince, UnreadySince time.Time
+	CreatedAt                time.Time
 	// ScaleDownDisabled says that the cluster autoscaler leaves it alone.
 	ScaleDownDisabled bool
 	Capacity          Resources
@@ -82,19 +85,33 @@ func (c *Cluster) SetNode(node *corev1.Node) {
 	}
 	_, n.Excluded = node.Labels[corev1.LabelNodeExcludeBalancers]
 	for _, condition := range node.Status.Conditions {
-		if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
-			n.ReadySince = condition.LastTransitionTime.Time
-			if n.ReadySince.IsZero() {
-				n.ReadySince = n.CreatedAt
-			}
+		if condition.Type != corev1.NodeReady {
+			continue
+		}
+		since := condition.LastTransitionTime.Time
+		if since.IsZero() {
+			since = n.CreatedAt
+		}
+		if condition.Status == corev1.ConditionTrue {
+			n.ReadySince = since
+		} else {
+			n.UnreadySince = since
 		}
 	}
-	if was := c.nodes[node.Name]; was == nil || was.UID != n.UID || matchesOtherwise(was.object, node) {
+	was := c.nodes[node.Name]
+	if was == nil || was.UID != n.UID || matchesOtherwise(was.object, node) {
 		for _, shape := range c.shapes {
 			delete(shape.eligible, node.Name)
 		}
 	}
+	if was != nil {
+		c.ordered = remove(c.ordered, was, compareNodes)
+		if was.ProviderID != n.ProviderID {
+			c.forgetMachine(was)
+		}
+	}
 	c.nodes[node.Name] = n
+	c.ordered = insert(c.ordered, n, compareNodes)
 	if n.ProviderID != "" {
 		c.machines[machineOf(n.ProviderID)] = n.Name
 	}
@@ -121,33 +138,53 @@ func matchesOtherwise(was, is *corev1.Node) bool {
 
 // DeleteNode forgets a node. Its pods stay until they are deleted themselves.
 func (c *Cluster) DeleteNode(name string) {
-	if n := c.nodes[name]; n != nil && n.ProviderID != "" && c.machines[machineOf(n.ProviderID)] == name {
-		delete(c.machines, machineOf(n.ProviderID))
+	n := c.nodes[name]
+	if n == nil {
+		return
 	}
+	c.forgetMachine(n)
+	c.ordered = remove(c.ordered, n, compareNodes)
 	delete(c.nodes, name)
 	for _, shape := range c.shapes {
 		delete(shape.eligible, name)
 	}
 }
 
+func (c *Cluster) forgetMachine(n *Node) {
+	if n.ProviderID != "" && c.machines[machineOf(n.ProviderID)] == n.Name {
+		delete(c.machines, machineOf(n.ProviderID))
+	}
+}
+
+func compareNodes(a, b *Node) int { return strings.Compare(a.Name, b.Name) }
+
+// insert puts one into a sorted list, and remove takes it out.
+func insert[T any](all []T, one T, compare func(a, b T) int) []T {
+	i, _ := slices.BinarySearchFunc(all, one, compare)
+	return slices.Insert(all, i, one)
+}
+
+func remove[T any](all []T, one T, compare func(a, b T) int) []T {
+	if i, found := slices.BinarySearchFunc(all, one, compare); found {
+		return slices.Delete(all, i, i+1)
+	}
+	return all
+}
+
 // Node returns a node by its name; nil if there is none.
 func (c *Cluster) Node(name string) *Node { return c.nodes[name] }
 
-// Nodes returns all nodes, sorted by name.
-func (c *Cluster) Nodes() []*Node {
-	return slices.SortedFunc(maps.Values(c.nodes), func(a, b *Node) int { return strings.Compare(a.Name, b.Name) })
-}
+// Nodes returns all nodes, sorted by name. They are not to be changed.
+func (c *Cluster) Nodes() []*Node { return c.ordered }
 
 // PodsOn returns the pods of a node, sorted by namespace and name.
-func (c *Cluster) PodsOn(node string) []*Pod {
-	return slices.SortedFunc(maps.Values(c.byNode[node]), comparePods)
-}
+func (c *Cluster) PodsOn(node string) []*Pod { return slices.Clone(c.byNode[node]) }
+
+// Count is how many pods a node has.
+func (c *Cluster) Count(node string) int { return len(c.byNode[node]) }
 
 func comparePods(a, b *Pod) int {
-	if d := strings.Compare(a.Namespace, b.Namespace); d != 0 {
-		return d
-	}
-	return strings.Compare(a.Name, b.Name)
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name), strings.Compare(string(a.UID), string(b.UID)))
 }
 
 // Pod returns a pod by its UID; nil if there is none.
@@ -236,6 +273,29 @@ func (c *Cluster) Missing(owner Owner) int {
 	return alive - ready + leaving
 }
 
+// Late is how many pods of an owner have still to become Ready after one left at a time: those
+// that are not there, and those that were made since and are not Ready. Pods that were
+// there before and are not Ready have nothing to do with it.
+func (c *Cluster) Late(owner Owner, since time.Time) int {
+	late, alive, leaving := 0, 0, 0
+	for _, p := range c.byOwner[owner] {
+		switch {
+		case p.Terminal:
+		case p.Leaving():
+			leaving++
+		default:
+			alive++
+			if !p.Ready && !p.CreatedAt.Before(since) {
+				late++
+			}
+		}
+	}
+	if w := c.workloads[owner]; w != nil {
+		return max(int(w.Desired)-alive, 0) + late
+	}
+	return leaving + late
+}
+
 // SetAttachment takes in that a volume is attached to a node.
 func (c *Cluster) SetAttachment(name, node, volume string) {
 	if c.attached[node] == nil {
@@ -245,7 +305,11 @@ func (c *Cluster) SetAttachment(name, node, volume string) {
 }
 
 // DeleteAttachment forgets it.
-func (c *Cluster) DeleteAttachment(name, node string) { delete(c.attached[node], name) }
+func (c *Cluster) DeleteAttachment(name, node string) {
+	if delete(c.attached[node], name); len(c.attached[node]) == 0 {
+		delete(c.attached, node)
+	}
+}
 
 // Attached returns the volumes that are attached to a node, sorted.
 func (c *Cluster) Attached(node string) []string {

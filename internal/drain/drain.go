@@ -154,10 +154,10 @@ func (d *drainer) one(pod *Pod) {
 		d.wait(pod, Wait{Reason: v1alpha1.ReasonBarePod, Forever: true, Message: "nobody would make it again: delete it, or set drain.barePods to Evict"})
 	case d.c.localVolume(pod) != "" && d.p.LocalVolumes == v1alpha1.BlockNode:
 		d.wait(pod, Wait{Reason: v1alpha1.ReasonLocalVolume, Forever: true, Message: fmt.Sprintf("its volume %s stays on the node: delete pod and claim, or set drain.localVolumes to Evict", d.c.localVolume(pod))})
+	case pod.Pending: // The API server asks no budget about it.
+		d.evict(pod, r, false, "it does not run yet")
 	case len(pod.Budgets) > 1:
 		d.wait(pod, Wait{Reason: v1alpha1.ReasonTwoBudgets, Forever: true, Message: fmt.Sprintf("%s and %s cover it, and the API server evicts no such pod: make them disjoint", pod.Budgets[0], pod.Budgets[1])})
-	case pod.Pending:
-		d.evict(pod, r, false, "it does not run yet")
 	case len(pod.Budgets) == 0:
 		d.unguarded(pod, r)
 	case !pod.Ready:
@@ -198,7 +198,7 @@ func (d *drainer) unguarded(pod *Pod, r rule) {
 
 // unhealthy decides on a pod that is not Ready, as the API server would.
 func (d *drainer) unhealthy(pod *Pod, b *Budget, r rule) {
-	if b.AlwaysUnhealthy || b.Current && b.Wanted > 0 && b.Healthy >= b.Wanted {
+	if b.AlwaysUnhealthy || b.Current && b.Wanted > 0 && b.Healthy >= b.Wanted || d.a.take(b) {
 		d.evict(pod, r, false, "it is not Ready, and its budget lets such pods go")
 		return
 	}

@@ -97,10 +97,17 @@ func (c *Cluster) SetPod(pod *corev1.Pod) {
 	} else {
 		p.Budgets = c.covering(p)
 	}
+	if !p.Assumed {
+		unassume(was)
+	}
 	c.forget(was)
 	c.pods[p.UID] = p
-	remember(c.byNode, p.Node, p)
-	remember(c.byOwner, p.Owner, p)
+	c.byNode[p.Node] = insert(c.byNode[p.Node], p, comparePods)
+	if c.byOwner[p.Owner] == nil {
+		c.byOwner[p.Owner] = map[types.UID]*Pod{}
+	}
+	c.byOwner[p.Owner][p.UID] = p
+	p.Shape.pods++
 	c.count(p, 1)
 }
 
@@ -114,41 +121,61 @@ func (c *Cluster) count(p *Pod, sign int64) {
 	c.used[p.Node] = used
 }
 
-func remember[K comparable](index map[K]map[types.UID]*Pod, key K, p *Pod) {
-	if index[key] == nil {
-		index[key] = map[types.UID]*Pod{}
-	}
-	index[key][p.UID] = p
-}
-
+// forget takes a pod out of all orders. What nothing is left of goes too: names of nodes
+// and owners are never used again.
 func (c *Cluster) forget(p *Pod) {
 	if p == nil {
 		return
 	}
 	c.count(p, -1)
-	delete(c.byNode[p.Node], p.UID)
-	delete(c.byOwner[p.Owner], p.UID)
-	if len(c.byOwner[p.Owner]) == 0 {
+	if c.byNode[p.Node] = remove(c.byNode[p.Node], p, comparePods); len(c.byNode[p.Node]) == 0 {
+		delete(c.byNode, p.Node)
+		delete(c.used, p.Node)
+	}
+	if delete(c.byOwner[p.Owner], p.UID); len(c.byOwner[p.Owner]) == 0 {
 		delete(c.byOwner, p.Owner)
 	}
+	p.Shape.pods--
 }
 
 // DeletePod forgets a pod.
 func (c *Cluster) DeletePod(uid types.UID) {
-	c.forget(c.pods[uid])
+	p := c.pods[uid]
+	if p == nil {
+		return
+	}
+	unassume(p)
+	c.forget(p)
 	delete(c.pods, uid)
+	if p.Shape.pods == 0 {
+		delete(c.shapes, p.Shape.key)
+	}
 }
 
 // SetAssumed takes in that a pod was asked to go, before it is seen to; or, if going is
 // false, that it was not after all.
 func (c *Cluster) SetAssumed(uid types.UID, going bool) {
 	if p := c.pods[uid]; p != nil && p.Assumed != going {
-		changed := *p
-		changed.Assumed = going
-		c.pods[uid], c.byNode[p.Node][uid], c.byOwner[p.Owner][uid] = &changed, &changed, &changed
-		for _, b := range p.Budgets {
-			b.assumed = max(b.assumed+map[bool]int{true: 1, false: -1}[going], 0)
+		p.Assumed = going
+		if !going {
+			unassume(p)
+			return
 		}
+		for _, b := range p.Budgets {
+			if p.Ready { // The API server takes others without counting them.
+				b.assumed[uid] = p.Name
+			}
+		}
+	}
+}
+
+// unassume takes a pod out of what its budgets assume to be going.
+func unassume(p *Pod) {
+	if p == nil {
+		return
+	}
+	for _, b := range p.Budgets {
+		delete(b.assumed, p.UID)
 	}
 }
 

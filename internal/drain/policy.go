@@ -139,7 +139,13 @@ func (p *Policy) stays(pod *Pod) bool {
 
 // Movable are the pods of a node that have to leave it and are made again elsewhere.
 func (c *Cluster) Movable(node string, p *Policy) []*Pod {
-	return slices.DeleteFunc(c.PodsOn(node), func(pod *Pod) bool { return p.stays(pod) || pod.Leaving() || pod.Owner == (Owner{}) })
+	var all []*Pod
+	for _, pod := range c.byNode[node] {
+		if !p.stays(pod) && !pod.Leaving() && pod.Owner != (Owner{}) {
+			all = append(all, pod)
+		}
+	}
+	return all
 }
 
 // Unscheduled are the pods that wait for a node, sorted by namespace and name.

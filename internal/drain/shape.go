@@ -20,6 +20,8 @@ type Shape struct {
 	skew int
 
 	template *corev1.Pod
+	key      string
+	pods     int // how many have it
 	// eligible remembers which nodes accept such pods, apart from their room.
 	eligible map[string]bool
 }
@@ -53,7 +55,8 @@ func (c *Cluster) shapeOf(pod *corev1.Pod, owner Owner) *Shape {
 	if known := c.shapes[string(text)]; known != nil {
 		return known
 	}
-	c.shapes[string(text)] = s
+	s.key = string(text)
+	c.shapes[s.key] = s
 	return s
 }
 

@@ -99,7 +99,8 @@ type Mark struct {
 	UID  types.UID
 	// Outdated is the taint that makes schedulers prefer other nodes.
 	Outdated *bool
-	// Cordon keeps pods, and load balancers, from the node.
+	// Cordon keeps pods, and load balancers, from the node. What somebody else has set as
+	// well stays when it is taken off.
 	Cordon *bool
 	// Hold keeps the cluster autoscaler from the node.
 	Hold *bool
@@ -132,6 +133,7 @@ func (a Evict) String() string {
 }
 
 // Scale gives a workload a number of replicas, or an autoscaler a minimum, if it has From.
+// If it has another, or is gone, somebody else changed it: that is no error, and it stays.
 type Scale struct {
 	Kind, Namespace, Name string
 	From, To              int32

@@ -77,7 +77,7 @@ func (d *decider) beginGroup(name string) *v1alpha1.GroupRotation {
 	}
 	rec := &v1alpha1.GroupRotation{
 		Name: name, UID: node.UID, Target: target, Size: c.Size, Max: c.Max, Wanted: c.Size, Before: c.Size,
-		Former: former(c, target),
+		Former: former(c, target), Changed: !applied(target, c.Revision),
 	}
 	for _, process := range c.Suspendable {
 		if !slices.Contains(c.Suspended, process) {

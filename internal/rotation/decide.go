@@ -24,6 +24,8 @@ type decider struct {
 	// recorded is the status as it is on record: what may be acted upon.
 	recorded *v1alpha1.NodeRotationStatus
 	groups   []*group
+	// unknown are those that would be worked on if anything was known of them.
+	unknown []*group
 	records  map[string][]*v1alpha1.NodeReplacement // by machine, of all groups
 	allow    *drain.Allowance
 	waits    []v1alpha1.Wait
@@ -52,6 +54,8 @@ func (d *decider) run() {
 		d.release()
 	case d.recorded.StartedAt == nil && d.s.Run.DeletionTimestamp != nil:
 		d.release()
+	case d.recorded.StartedAt == nil && d.s.Run.Spec.End != "":
+		d.status.FinishedAt, d.status.Phase, d.status.OutcomeMessage = new(metav1.NewTime(d.now)), v1alpha1.Aborted, "somebody asked for it before it began"
 	case d.recorded.StartedAt == nil:
 		d.begin()
 	case !d.guarded():
@@ -62,9 +66,7 @@ func (d *decider) run() {
 }
 
 func (d *decider) goOn() {
-	if !d.load() {
-		return
-	}
+	d.load()
 	d.end()
 	d.judge()
 	active := d.active()
@@ -107,35 +109,63 @@ func (d *decider) closeRecord(r *v1alpha1.NodeReplacement) {
 	}
 }
 
-// load finds the groups of the run, and what their providers say of them.
-func (d *decider) load() bool {
-	ok := true
+// load finds the groups of the run, and what their providers say of them. A group of which
+// nothing is known keeps its place, and holds up no other.
+func (d *decider) load() {
 	for i := range d.status.Groups {
 		rec := &d.status.Groups[i]
 		node := d.s.Groups[rec.Name]
 		if node == nil || node.UID != rec.UID {
-			d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + rec.Name, Reason: v1alpha1.ReasonInvalidSpec, Message: "the NodeGroup was deleted: make it again, or delete the run"})
-			// Without it nobody can be asked, so nothing more can be done, or undone.
-			rec.Restored = true
+			d.lose(rec)
 			continue
 		}
+		g := &group{name: rec.Name, node: node, rec: rec, cloud: d.s.Clouds[rec.Name]}
 		st, err := resolve(d.s.Run.Spec.Strategy, node.Spec.Strategy, node.Spec.Role)
-		if err != nil {
+		switch {
+		case err != nil:
+			g.unknown = true
 			d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + rec.Name, Reason: v1alpha1.ReasonInvalidSpec, Message: err.Error()})
-			ok = false
-			continue
-		}
-		g := &group{name: rec.Name, node: node, rec: rec, strategy: st, cloud: d.s.Clouds[rec.Name]}
-		if g.cloud.Problem != "" {
+		case g.cloud.Problem != "":
+			g.unknown = true
 			d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + rec.Name, Reason: v1alpha1.ReasonProviderProblem, Message: g.cloud.Problem})
 			d.wake(pollEvery)
-			ok = false
-			continue
 		}
+		g.strategy = st
+		d.countRecords(g)
 		d.groups = append(d.groups, g)
 	}
 	slices.SortStableFunc(d.groups, func(a, b *group) int { return cmp.Or(cmp.Compare(a.rank(), b.rank()), strings.Compare(a.name, b.name)) })
-	return ok
+}
+
+// lose gives up a group whose NodeGroup was deleted: nobody can be asked about its machines
+// any more. What is on nodes is taken off.
+func (d *decider) lose(rec *v1alpha1.GroupRotation) {
+	if rec.Restored {
+		return
+	}
+	if !d.ending() && d.status.Outcome == "" {
+		d.status.Outcome = v1alpha1.Failed
+		d.status.OutcomeMessage = fmt.Sprintf("NodeGroup/%s was deleted during the run: see whether its provider still has processes suspended, or more machines than it should", rec.Name)
+	}
+	g := &group{name: rec.Name, node: &v1alpha1.NodeGroup{}, rec: rec, lost: true}
+	d.replaceAll(g)
+	d.countRecords(g)
+	known := map[string]bool{}
+	for _, c := range d.s.Clouds {
+		for i := range c.Machines {
+			if n := d.nodeOf(&c.Machines[i]); n != nil {
+				known[n.Name] = true
+			}
+		}
+	}
+	clean := g.records == 0
+	for _, n := range d.s.Cluster.Nodes() {
+		if !known[n.Name] && n.Tainted(v1alpha1.OutdatedTaint) {
+			d.step(Mark{Node: n.Name, UID: n.UID, Outdated: new(false)}, "its NodeGroup was deleted")
+			clean = false
+		}
+	}
+	rec.Restored = clean
 }
 
 // rank is the order of groups: control planes first.
@@ -151,21 +181,25 @@ func (g *group) rank() int64 {
 // or, when the run is being ended, all that it has touched.
 func (d *decider) active() []*group {
 	var all []*group
+	var first *group
 	for _, g := range d.groups {
 		switch {
 		case g.rec.Restored:
-		case d.aborting() && !g.rec.Prepared && d.untouched(g):
+		case d.ending() && !d.recordedGroup(g).Touched:
 			g.rec.Restored = true // It was never changed.
-		case d.status.Phase == v1alpha1.RollingBack && !g.rec.Prepared && d.untouched(g):
-			g.rec.Restored = true
-		case d.ending() || len(all) == 0 || g.rank() == all[0].rank():
+		case !d.ending() && first != nil && g.rank() != first.rank():
+		case g.unknown:
+			first = cmp.Or(first, g)
+			d.unknown = append(d.unknown, g)
+		default:
+			first = cmp.Or(first, g)
 			all = append(all, g)
 		}
 	}
 	return all
 }
 
-// untouched says that the run has not asked the provider to change anything.
+// untouched says that the provider has nothing of the run any more, or not yet.
 func (d *decider) untouched(g *group) bool { return g.cloud.Run != d.s.Run.Name }
 
 func (d *decider) aborting() bool { return d.status.Phase == v1alpha1.Aborting }
@@ -182,7 +216,7 @@ func (d *decider) end() {
 		end = v1alpha1.EndAbort
 	}
 	switch {
-	case end == v1alpha1.EndRollBack && d.status.Phase != v1alpha1.RollingBack && d.status.Phase != v1alpha1.Aborting:
+	case end == v1alpha1.EndRollBack && d.status.Phase != v1alpha1.RollingBack:
 		d.rollBack("somebody asked for it")
 	case end == v1alpha1.EndAbort && !d.ending():
 		d.abort(v1alpha1.Aborted, "somebody asked for it")
@@ -224,6 +258,14 @@ func (d *decider) abort(outcome v1alpha1.Phase, message string) {
 }
 
 func (d *decider) rollBack(message string) {
+	for _, g := range d.groups {
+		if g.rec.Touched && !g.unknown && !g.cloud.Capabilities.RollBack {
+			if !d.aborting() {
+				d.abort(v1alpha1.Failed, fmt.Sprintf("%s; the provider of NodeGroup/%s cannot go back to a former template", message, g.name))
+			}
+			return
+		}
+	}
 	d.status.Phase, d.status.Outcome, d.status.OutcomeMessage = v1alpha1.RollingBack, v1alpha1.RolledBack, message
 	d.status.WaveDoneAt, d.status.WaveSize = nil, 0
 	for i := range d.status.Groups {
@@ -248,9 +290,15 @@ func (d *decider) conclude() {
 	}
 	d.status.FinishedAt = new(metav1.NewTime(d.now))
 	d.status.Phase = cmp.Or(d.status.Outcome, v1alpha1.Succeeded)
-	if d.status.Outcome == "" && d.status.Skipped > 0 {
+	skipped := 0
+	for i := range d.s.Records {
+		if r := &d.s.Records[i]; r.Status.Phase == v1alpha1.SkippedPhase && r.Spec.Attempt+1 >= maxAttempts {
+			skipped++
+		}
+	}
+	if skipped > 0 && d.status.Outcome != v1alpha1.Aborted {
 		d.status.Phase = v1alpha1.Failed
-		d.status.OutcomeMessage = fmt.Sprintf("%d nodes could not be emptied, and were given back", d.status.Skipped)
+		d.status.OutcomeMessage = strings.TrimPrefix(fmt.Sprintf("%s; %d nodes could not be emptied, and were given back", d.status.OutcomeMessage, skipped), "; ")
 	}
 }
 

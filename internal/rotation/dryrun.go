@@ -18,17 +18,16 @@ const (
 func (d *decider) dryRun() {
 	now := metav1.NewTime(d.now)
 	d.status.StartedAt = &now
-	if d.load() {
-		p := &v1alpha1.RotationPlan{}
-		for _, g := range d.groups {
-			d.assess(g)
-			p.Nodes = append(p.Nodes, d.planned(g)...)
-			p.Blockers = append(p.Blockers, d.blockers(g)...)
-		}
-		p.Nodes, p.Blockers = p.Nodes[:min(len(p.Nodes), maxPlanned)], p.Blockers[:min(len(p.Blockers), maxBlockers)]
-		d.status.Plan = p
-		d.estimate()
+	d.load()
+	p := &v1alpha1.RotationPlan{}
+	for _, g := range d.groups {
+		d.assess(g)
+		p.Nodes = append(p.Nodes, d.planned(g)...)
+		p.Blockers = append(p.Blockers, d.blockers(g)...)
 	}
+	p.Nodes, p.Blockers = p.Nodes[:min(len(p.Nodes), maxPlanned)], p.Blockers[:min(len(p.Blockers), maxBlockers)]
+	d.status.Plan = p
+	d.estimate()
 	d.status.FinishedAt, d.status.Phase = &now, v1alpha1.Planned
 }
 

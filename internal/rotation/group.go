@@ -19,19 +19,30 @@ type group struct {
 	rec      *v1alpha1.GroupRotation
 	strategy strategy
 	cloud    Cloud
-	machines []*machine
-	// leaving are the machines that have to go: the outdated ones, or, when the run is
-	// aborted, as many as the group is too large by.
+	// unknown says that nothing is known of it now, and lost that nothing will be.
+	unknown, lost bool
+	machines      []*machine
+	// leaving are the machines that have still to go: the outdated ones, unless the run is
+	// aborted, and those that the group is too large by; not those that were given up.
 	leaving int
+	// live machines are not being ended.
+	live int
+	// done machines are gone, or going, because the run opened them.
+	done int
 	// surge is how many machines more than its size the group may have at most.
 	surge, unavailable int
 	// available machines are Ready and take pods, and launching ones are on their way there.
 	available, launching int
-	open                 int
-	skipped              int
+	// open machines have a record that is not closed; records counts those of machines that
+	// are gone, too.
+	open, records int
+	// skipped machines were given back, and untried ones have still to be opened a first time.
+	skipped, untried int
 	// ended are the machines that this decision ends, and dropped those of them after
-	// which the group is one smaller.
+	// which the group is one smaller. smaller says that one of them waits for that to be
+	// written down.
 	ended, dropped int
+	smaller        bool
 }
 
 // machine is one machine, with its node and its record.
@@ -45,6 +56,22 @@ type machine struct {
 	outdated string
 	leaving  bool
 }
+
+// skipped says that the machine was given back because it could not be emptied.
+func (m *machine) skipped() bool {
+	return m.record == nil && m.last != nil && m.last.Status.Phase == v1alpha1.SkippedPhase
+}
+
+// givenUp says that it is not tried again.
+func (m *machine) givenUp() bool { return m.skipped() && m.attempts >= maxAttempts }
+
+// committed says that its end has been decided, and may have begun.
+func (m *machine) committed() bool {
+	return m.record != nil && m.record.Status.Phase == v1alpha1.Terminating
+}
+
+// made says that the run had it made, or somebody else did during the run.
+func (d *decider) made(m *machine) bool { return m.LaunchedAt.After(d.status.StartedAt.Time) }
 
 // target is what the machines of the group should be made from now.
 func (d *decider) targetOf(g *group) v1alpha1.Revision {
@@ -69,11 +96,15 @@ func (d *decider) assess(g *group) {
 		m := &machine{Machine: g.cloud.Machines[i]}
 		m.node = d.nodeOf(&m.Machine)
 		for _, r := range d.records[m.ID] {
-			m.attempts++
-			if Closed(r.Status.Phase) {
-				m.last = r
-			} else {
+			if r.Spec.Group != g.name {
+				continue
+			}
+			m.attempts = max(m.attempts, r.Spec.Attempt+1)
+			switch {
+			case !Closed(r.Status.Phase):
 				m.record = r
+			case m.last == nil || m.last.Spec.Attempt < r.Spec.Attempt:
+				m.last = r
 			}
 		}
 		m.outdated = d.whyOutdated(g, &m.Machine)
@@ -84,42 +115,55 @@ func (d *decider) assess(g *group) {
 		}
 		g.machines = append(g.machines, m)
 	}
-	if d.aborting() {
-		d.chooseSurplus(g)
-	} else {
-		for _, m := range g.machines {
-			m.leaving = m.outdated != "" && m.State != cloud.Ending
-		}
+	d.adopt(g)
+	for _, m := range g.machines {
+		m.leaving = m.State != cloud.Ending && !m.givenUp() && (m.committed() || m.outdated != "" && !d.aborting())
 	}
+	d.chooseSurplus(g)
 	for _, m := range g.machines {
 		d.count(g, m)
 	}
 	g.rec.Outdated, g.rec.Updated = int32(outdated), int32(updated)
-	g.rec.Replaced = d.replaced(g)
 }
 
-// replaced is how many nodes of the group the run has replaced.
-func (d *decider) replaced(g *group) (n int32) {
-	for _, all := range d.records {
-		for _, r := range all {
-			if r.Spec.Group == g.name && r.Status.Phase == v1alpha1.Replaced {
-				n++
+// countRecords counts what the run has opened in the group.
+func (d *decider) countRecords(g *group) {
+	live := map[string]bool{}
+	for i := range g.cloud.Machines {
+		live[g.cloud.Machines[i].ID] = g.cloud.Machines[i].State != cloud.Ending
+	}
+	g.rec.Replaced = 0
+	for i := range d.s.Records {
+		r := &d.s.Records[i]
+		switch {
+		case r.Spec.Group != g.name:
+		case r.Status.Phase == v1alpha1.Replaced:
+			g.rec.Replaced++
+			g.done++
+		case !Closed(r.Status.Phase):
+			g.records++
+			if !live[r.Spec.Instance] {
+				g.done++
 			}
 		}
 	}
-	return n
 }
 
 // count puts a machine among the numbers of its group.
 func (d *decider) count(g *group, m *machine) {
+	if m.State != cloud.Ending {
+		g.live++
+		if m.record != nil {
+			g.open++
+		}
+	}
 	if m.leaving {
 		g.leaving++
 	}
-	if m.record != nil {
-		g.open++
-	}
-	if m.record == nil && m.last != nil && m.last.Status.Phase == v1alpha1.SkippedPhase && m.leaving {
+	if m.skipped() {
 		g.skipped++
+	} else if m.leaving && (m.record == nil || m.record.Spec.Attempt == 0) {
+		g.untried++
 	}
 	switch {
 	case m.State == cloud.Ending || m.record != nil:
@@ -154,7 +198,7 @@ func (d *decider) nodeOf(m *cloud.Machine) *drain.Node {
 			}
 		}
 	}
-	if n := d.s.Cluster.NodeOf(m.ID); n != nil {
+	if n := d.s.Cluster.NodeOf(m.ID); n != nil && m.ProviderID == "" {
 		return n
 	}
 	if m.Node != "" {
@@ -194,20 +238,24 @@ func (d *decider) whyOutdated(g *group, m *cloud.Machine) string {
 	return fmt.Sprintf("runs %s, which is rolled back to %s", g.rec.Target.Name, g.rec.Former.Name)
 }
 
-// chooseSurplus chooses, when the run is aborted, which machines go so that the group has
-// its size again: those that the run made or opened, the emptiest first, since nothing is
-// to be moved without need.
+// chooseSurplus chooses which machines go if more would stay than the group should have:
+// when the run is aborted, and when somebody ended machines that had to go anyway. Those
+// come first that the run made or opened, the emptiest before others, since nothing is to
+// be moved without need.
 func (d *decider) chooseSurplus(g *group) {
 	surplus := -int(g.rec.Size)
 	var all []*machine
 	for _, m := range g.machines {
-		if m.State == cloud.Ending {
+		if m.State == cloud.Ending || m.leaving {
 			continue
 		}
 		surplus++
-		if m.LaunchedAt.After(d.status.StartedAt.Time) || m.record != nil {
+		if !m.givenUp() && (m.record == nil || m.record.Status.Phase != v1alpha1.Reverting) {
 			all = append(all, m)
 		}
+	}
+	if surplus <= 0 {
+		return
 	}
 	left := func(m *machine) int {
 		if m.node == nil {
@@ -215,47 +263,80 @@ func (d *decider) chooseSurplus(g *group) {
 		}
 		return len(d.s.Cluster.Movable(m.node.Name, &g.strategy.drain))
 	}
-	begun := func(m *machine) int { // What is being ended, or was chosen before, stays chosen.
-		if m.record != nil && (m.record.Status.Phase == v1alpha1.Terminating || m.record.Spec.Reason == surplusReason) {
-			return 0
+	order := func(m *machine) int {
+		switch {
+		case m.record != nil && m.record.Spec.Reason == surplusReason:
+			return 0 // What was chosen before stays chosen.
+		case m.record != nil || d.made(m):
+			return 1
+		default:
+			return 2
 		}
-		return 1
 	}
 	slices.SortFunc(all, func(a, b *machine) int {
-		return cmp.Or(cmp.Compare(begun(a), begun(b)), cmp.Compare(left(a), left(b)), strings.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(left(a), left(b)), strings.Compare(a.ID, b.ID))
 	})
-	for i, m := range all {
-		m.leaving = i < surplus || m.record != nil && m.record.Status.Phase == v1alpha1.Terminating
+	for _, m := range all[:min(surplus, len(all))] {
+		m.leaving = true
 	}
 }
 
-// surplusReason is why a machine goes when a run is aborted.
-const surplusReason = "is one more than the group's size, and the run was ended"
+// surplusReason is why a machine goes that the group has too many of.
+const surplusReason = "is one more than the group's size"
 
 // wanted is what size the group should have while so many machines have still to go.
 func (g *group) wanted(leaving int) int32 {
 	return g.rec.Size + int32(max(min(g.surge, leaving), 0))
 }
 
+// adopt takes over what somebody else made of the group's size: it is theirs, and stays.
+// While the size goes from one to another that the run asked for, what is between them is
+// the run's own.
+func (d *decider) adopt(g *group) {
+	if !g.rec.Prepared {
+		return
+	}
+	size := g.cloud.Size
+	by := max(size-max(g.rec.Wanted, g.rec.Before), 0) + min(size-min(g.rec.Wanted, g.rec.Before), 0)
+	if by == 0 {
+		return
+	}
+	g.rec.Size = max(g.rec.Size+by, 0)
+	g.rec.Wanted, g.rec.Before = size, size
+	if g.cloud.Max > max(g.rec.Max, size) { // They raised the limit, not the run.
+		g.rec.Max = g.cloud.Max
+	}
+	g.rec.Max = max(g.rec.Max, g.rec.Size)
+	var err error
+	if g.surge, err = g.strategy.surgeOf(int(g.rec.Size)); err == nil {
+		g.unavailable, _ = g.strategy.unavailableOf(int(g.rec.Size))
+	}
+}
+
 // resize brings the group to the size that it should have now: its own, and as many more
-// as may be and are needed. What somebody else changed meanwhile is theirs, and stays.
+// as may be and are needed.
 func (d *decider) resize(g *group) {
 	if !g.rec.Prepared {
 		d.prepare(g)
 		return
 	}
-	size, wanted := g.cloud.Size, g.wanted(d.surging(g))
-	if size != wanted && size != g.rec.Wanted && size != g.rec.Before {
-		if by := size - g.rec.Wanted; g.rec.Size+by >= 0 {
-			g.rec.Size += by
-		}
-		wanted = g.wanted(d.surging(g))
+	if g.smaller || g.dropped > 0 {
+		return // It gets smaller by the machines that are ended.
+	}
+	size, wanted, was := g.cloud.Size, g.wanted(d.surging(g)), d.recordedGroup(g)
+	if least, most := min(was.Wanted, was.Before), max(was.Wanted, was.Before); least < wanted && wanted < most {
+		wanted = was.Wanted // One thing after another: else nobody could tell who asked for what.
+	}
+	if size > wanted {
+		// A group that is made smaller ends machines of its own choice: so only what it has
+		// not got can be taken back. The others are emptied first.
+		wanted = min(size, max(wanted, int32(g.live)))
 	}
 	switch {
 	case size < wanted && !d.ending() && !applied(d.targetOf(g), g.cloud.Revision): // What it launched would be of no use.
 	case size == wanted:
 		g.rec.Wanted, g.rec.Before = wanted, wanted
-	case d.recordedGroup(g).Wanted != wanted || d.recordedGroup(g).Size != g.rec.Size:
+	case was.Wanted != wanted || was.Size != g.rec.Size:
 		g.rec.Wanted, g.rec.Before = wanted, size // Written down first; the next pass asks for it.
 	default:
 		d.step(Resize{Group: g.name, Size: wanted}, fmt.Sprintf("its size is %d, %d machines have to go, and %d may be there besides", g.rec.Size, g.leaving, g.surge))
@@ -265,12 +346,7 @@ func (d *decider) resize(g *group) {
 
 // surging is for how many of the machines that have to go the group may be larger now. A
 // run that takes no further nodes keeps the size that it has.
-func (d *decider) surging(g *group) int {
-	if d.aborting() {
-		return g.leaving
-	}
-	return min(g.leaving, d.inWave(g))
-}
+func (d *decider) surging(g *group) int { return min(g.leaving, d.inWave(g)) }
 
 func (d *decider) recordedGroup(g *group) v1alpha1.GroupRotation {
 	for _, rec := range d.recorded.Groups {
@@ -284,19 +360,24 @@ func (d *decider) recordedGroup(g *group) v1alpha1.GroupRotation {
 // prepare guards the group and brings it to its target; that it is done is seen at the
 // provider's, so that a crash in between repeats it.
 func (d *decider) prepare(g *group) {
-	if d.aborting() {
-		g.rec.Prepared = true // It is only to be restored.
-		return
-	}
 	target := d.targetOf(g)
-	if g.cloud.Run == d.s.Run.Name && applied(target, g.cloud.Revision) {
+	if d.aborting() {
+		target = v1alpha1.Revision{} // It is only to be restored, for which the mark has to be seen first.
+	}
+	is := applied(target, g.cloud.Revision) || d.aborting()
+	if was := d.recordedGroup(g); !was.Touched || d.recorded.Phase != d.status.Phase {
+		g.rec.Touched = true
+		return // What has to be restored is written down first.
+	}
+	if g.cloud.Run == d.s.Run.Name && is {
 		g.rec.Prepared = true
 		return
 	}
-	if d.recordedGroup(g).Name == "" || d.recorded.Phase != d.status.Phase {
-		return // What has to be restored is written down first.
+	step := Prepare{Group: g.name, Guard: d.guardOf(g)}
+	if !is {
+		step.Target = asTarget(target, g.cloud.Revision, d.ending())
 	}
-	d.step(Prepare{Group: g.name, Guard: d.guardOf(g), Target: asTarget(target, g.cloud.Revision, d.ending())}, "the group is to be guarded and brought to "+target.Name)
+	d.step(step, "the group is to be guarded and brought to "+cmp.Or(target.Name, "rest"))
 	d.wake(pollEvery)
 }
 
@@ -339,7 +420,7 @@ func (d *decider) mark(g *group) {
 			protect = append(protect, m.ID)
 		}
 		if n := m.node; n != nil && m.State == cloud.Running {
-			d.markNode(n, m.outdated != "")
+			d.markNode(n, m.outdated != "", d.made(m))
 		}
 	}
 	if len(protect) > 0 && g.cloud.Capabilities.Surge {
@@ -347,12 +428,12 @@ func (d *decider) mark(g *group) {
 	}
 }
 
-func (d *decider) markNode(n *drain.Node, outdated bool) {
+func (d *decider) markNode(n *drain.Node, outdated, made bool) {
 	change := Mark{Node: n.Name, UID: n.UID}
 	if n.Tainted(v1alpha1.OutdatedTaint) != outdated {
 		change.Outdated = &outdated
 	}
-	if !outdated && !n.ScaleDownDisabled {
+	if !outdated && made && !n.ScaleDownDisabled { // What was there before is not held: whoever held it keeps it so.
 		change.Hold = new(true)
 	}
 	if change.Outdated != nil || change.Hold != nil {
@@ -362,13 +443,16 @@ func (d *decider) markNode(n *drain.Node, outdated bool) {
 
 // finish gives a group back when nothing is left to do for it.
 func (d *decider) finish(g *group) {
-	if !g.rec.Prepared || g.open > 0 || d.recorded.Phase != d.status.Phase {
+	if !g.rec.Prepared || g.leaving > 0 || g.records > 0 || d.recorded.Phase != d.status.Phase {
 		return
 	}
-	if left := g.leaving - g.skipped; left > 0 || g.skipped > 0 && d.retries(g) {
+	// A group that is too large because no machine of it could be emptied stays so.
+	size := max(g.rec.Size, int32(g.live))
+	if g.cloud.Size != size || d.recordedGroup(g).Wanted != size {
+		d.wake(pollEvery)
 		return
 	}
-	if !d.aborting() && g.cloud.Size == g.rec.Size && g.available < int(g.rec.Size) {
+	if !d.aborting() && !d.settled(g) {
 		d.notReady(g)
 		return // The last of the new nodes are not Ready yet.
 	}
@@ -383,12 +467,26 @@ func (d *decider) finish(g *group) {
 		g.rec.Restored = true
 		return
 	}
-	restore := Restore{Group: g.name, Guard: d.guardOf(g), Settings: cloud.Settings{Size: g.rec.Size, Max: g.rec.Max}}
-	if d.ending() && g.rec.Former != nil && g.cloud.Capabilities.RollBack {
+	restore := Restore{Group: g.name, Guard: d.guardOf(g), Settings: cloud.Settings{Size: size, Max: max(g.rec.Max, size)}}
+	if d.ending() && g.rec.Former != nil && g.cloud.Capabilities.RollBack && (g.rec.Changed || !d.aborting()) {
 		restore.Former = asTarget(*g.rec.Former, g.cloud.Revision, true)
 	}
 	d.step(restore, "nothing is left to do for the group")
 	d.wake(time.Second)
+}
+
+// settled says that the group has all its machines, and all that are not outdated are Ready
+// nodes. One that somebody cordoned is theirs to uncordon.
+func (d *decider) settled(g *group) bool {
+	if g.live < int(g.rec.Size) {
+		return false
+	}
+	return !slices.ContainsFunc(g.machines, func(m *machine) bool {
+		if m.State == cloud.Ending || m.outdated != "" || m.record != nil || !d.made(m) {
+			return false
+		}
+		return !d.ready(g, m) && (m.node == nil || !m.node.Ready() || !m.node.Cordoned)
+	})
 }
 
 // unmark takes off a node what the run put on it, and says whether nothing was left.
@@ -400,7 +498,7 @@ func (d *decider) unmark(m *machine) bool {
 	if m.node.Tainted(v1alpha1.OutdatedTaint) {
 		change.Outdated = new(false)
 	}
-	if m.node.ScaleDownDisabled && m.LaunchedAt.After(d.status.StartedAt.Time) {
+	if m.node.ScaleDownDisabled && d.made(m) {
 		change.Hold = new(false)
 	}
 	if change.Outdated == nil && change.Hold == nil {

@@ -65,21 +65,26 @@ func (d *decider) changedMeanwhile(g *group) bool {
 }
 
 func (d *decider) openGroup(g *group, active []*group) {
-	slots := min(g.available-(int(g.rec.Size)-g.unavailable), d.inWave(g)-g.open)
+	more := d.inWave(g) - g.open
 	if g.node.Spec.Role == v1alpha1.ControlPlane {
-		slots = min(slots, d.quorum(active))
+		more = min(more, d.quorum(active))
 	}
-	if slots <= 0 {
-		if g.leaving > g.open+g.skipped && d.inWave(g) > g.open {
-			d.notReady(g)
-		}
+	if more <= 0 {
 		return
 	}
 	all := d.candidates(g)
 	var lack *drain.Lack
-	for range slots {
+	for ; more > 0; more-- {
+		if g.available <= int(g.rec.Size)-g.unavailable {
+			// Only what takes no pods anyway can be taken now.
+			all = slices.DeleteFunc(all, func(m *machine) bool { return d.ready(g, m) })
+			if len(all) == 0 && g.untried > g.open {
+				d.notReady(g)
+				break
+			}
+		}
 		best, why := d.next(g, active, all, false)
-		if best == nil && g.open == 0 && g.launching == 0 && why != nil {
+		if best == nil && g.open == 0 && !d.coming(g) && why != nil {
 			// Nothing is on its way that would make room: the room on nodes that have to go
 			// themselves is better than none.
 			best, _ = d.next(g, active, all, true)
@@ -103,8 +108,8 @@ func (d *decider) candidates(g *group) []*machine {
 		if !m.leaving || m.record != nil || m.State == cloud.Ending {
 			continue
 		}
-		if m.last != nil && m.last.Status.Phase == v1alpha1.SkippedPhase && !d.retry(g, m) {
-			continue
+		if m.skipped() && g.untried > 0 {
+			continue // It is tried once more when all others are done.
 		}
 		all = append(all, m)
 	}
@@ -141,14 +146,19 @@ func (s *strategy) place(m *machine) int {
 // maxAttempts is how often a node is opened: once more than it was skipped.
 const maxAttempts = 2
 
-// retry says whether a node that was skipped is tried once more: when all others are done.
-func (d *decider) retry(g *group, m *machine) bool {
-	return m.attempts < maxAttempts && g.leaving == g.skipped
+// coming says that machines are on their way, and nothing is known to keep them.
+func (d *decider) coming(g *group) bool {
+	return g.launching > 0 || g.live < int(g.rec.Wanted) && d.problem(g) == nil
 }
 
-// retries says whether some skipped node of the group is still to be tried once more.
-func (d *decider) retries(g *group) bool {
-	return slices.ContainsFunc(g.machines, func(m *machine) bool { return m.leaving && m.record == nil && m.attempts < maxAttempts })
+// problem is the last that went wrong at the provider's during the run; nil if nothing did.
+func (d *decider) problem(g *group) (last *cloud.Problem) {
+	for i := range g.cloud.Problems {
+		if p := &g.cloud.Problems[i]; p.At.After(d.status.StartedAt.Time) && (last == nil || !p.At.Before(last.At)) {
+			last = p
+		}
+	}
+	return last
 }
 
 // next chooses the node whose pods make the least wait longer: the one after which the
@@ -262,14 +272,16 @@ func (d *decider) cost(g *group, m *machine) float64 {
 
 // openNode writes the record of a node that is about to be replaced.
 func (d *decider) openNode(g *group, m *machine) {
-	g.open++
-	g.available--
+	if g.open++; d.ready(g, m) {
+		g.available--
+	}
 	record := &v1alpha1.NodeReplacement{
 		ObjectMeta: metav1.ObjectMeta{Name: recordName(d.s.Run.Name, m), Labels: map[string]string{v1alpha1.RotationLabel: d.s.Run.Name}},
 		Spec:       v1alpha1.NodeReplacementSpec{Rotation: d.s.Run.Name, Group: g.name, Instance: m.ID, Zone: m.Zone, Reason: cmp.Or(m.outdated, surplusReason), Attempt: m.attempts},
 	}
 	if m.node != nil {
-		record.Spec.Node, record.Spec.NodeUID, record.Spec.CordonedBefore = m.node.Name, m.node.UID, m.node.Cordoned
+		record.Spec.Node, record.Spec.NodeUID = m.node.Name, m.node.UID
+		record.Spec.CordonedBefore, record.Spec.ExcludedBefore = m.node.Cordoned, m.node.Excluded
 		d.room.bear(d.s.Cluster.Movable(m.node.Name, &g.strategy.drain))
 	}
 	if d.aborting() {
@@ -324,11 +336,16 @@ func (s *strategy) zoneAllows(m *machine, open map[string]int, all []*machine) b
 // well, and none of any group is open.
 func (d *decider) quorum(active []*group) int {
 	problem := d.s.ControlPlane
+	for _, g := range d.unknown {
+		if g.node.Spec.Role == v1alpha1.ControlPlane {
+			problem = cmp.Or(problem, "nothing is known of NodeGroup/"+g.name)
+		}
+	}
 	for _, g := range active {
 		if g.node.Spec.Role != v1alpha1.ControlPlane {
 			continue
 		}
-		if g.open > 0 {
+		if g.open > 0 || g.records > 0 {
 			return 0
 		}
 		if problem == "" && g.available < int(g.rec.Size) {
@@ -345,16 +362,17 @@ func (d *decider) quorum(active []*group) int {
 // notReady waits for new nodes, and fails the run if one takes too long.
 func (d *decider) notReady(g *group) {
 	w := v1alpha1.Wait{Subject: "NodeGroup/" + g.name, Reason: v1alpha1.ReasonSurgeNotReady, Message: fmt.Sprintf("%d nodes of %d are Ready and %d may be unavailable", g.available, g.rec.Size, g.unavailable)}
-	for i := range g.cloud.Problems {
-		if p := g.cloud.Problems[i]; p.At.After(d.status.StartedAt.Time) {
-			w.For, w.Reason, w.Message = p.Reason, v1alpha1.ReasonProviderProblem, p.Message
-		}
+	if p := d.problem(g); p != nil {
+		w.For, w.Reason, w.Message = p.Reason, v1alpha1.ReasonProviderProblem, p.Message
 	}
 	for _, m := range g.machines {
 		if m.outdated != "" || m.State == cloud.Ending || m.LaunchedAt.Before(d.status.StartedAt.Time) || m.node != nil && m.node.Ready() {
 			continue
 		}
 		limit := m.LaunchedAt.Add(g.strategy.readyTimeout)
+		if m.node != nil && m.node.UnreadySince.After(limit) { // It was Ready before.
+			limit = m.node.UnreadySince.Add(g.strategy.readyTimeout)
+		}
 		if !d.now.Before(limit) && !d.ending() {
 			d.fail(v1alpha1.ReasonNodeNotReady, fmt.Sprintf("machine %s did not become a Ready node within %s", m.ID, g.strategy.readyTimeout))
 			return

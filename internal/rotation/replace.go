@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
@@ -22,6 +23,8 @@ type replacement struct {
 	m    *machine // nil if the provider no longer has it
 	was  *v1alpha1.NodeReplacement
 	next v1alpha1.NodeReplacementStatus
+	// needs are the steps that have to succeed before the record may say so.
+	needs []string
 }
 
 // replaceAll takes every open node of a group a step further. Nodes with the fewest pods
@@ -47,19 +50,40 @@ func (d *decider) replaceAll(g *group) {
 	left := map[*replacement]int{}
 	for _, r := range all {
 		if n := r.node(); n != nil {
-			left[r] = len(d.s.Cluster.PodsOn(n.Name))
+			left[r] = d.s.Cluster.Count(n.Name)
 		}
 	}
+	// Those whose end was decided come first, in that order: so each asks for the same size
+	// when it is repeated.
 	slices.SortStableFunc(all, func(a, b *replacement) int {
-		return cmp.Or(cmp.Compare(left[a], left[b]), strings.Compare(a.was.Name, b.was.Name))
+		return cmp.Or(a.committed(b), cmp.Compare(left[a], left[b]), strings.Compare(a.was.Name, b.was.Name))
 	})
 	for _, r := range all {
 		r.decide()
 	}
 }
 
+// committed orders by when the end of the machine was decided, and puts others after.
+func (r *replacement) committed(other *replacement) int {
+	a, b := r.was.Status.TerminateAt, other.was.Status.TerminateAt
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	default:
+		return a.Compare(b.Time)
+	}
+}
+
 // node is the node that is being replaced; nil if it is gone, or is another of that name.
+// A machine that had none when it was opened may have one by now.
 func (r *replacement) node() *drain.Node {
+	if r.was.Spec.Node == "" && r.m != nil {
+		return r.m.node
+	}
 	if n := r.s.Cluster.Node(r.was.Spec.Node); n != nil && n.UID == r.was.Spec.NodeUID {
 		return n
 	}
@@ -69,6 +93,8 @@ func (r *replacement) node() *drain.Node {
 func (r *replacement) decide() {
 	r.next.Wait = nil
 	switch {
+	case r.g.lost:
+		r.reverting()
 	case r.m == nil || r.m.State == cloud.Ending:
 		r.ending()
 	case r.was.Status.Phase == v1alpha1.Terminating:
@@ -87,12 +113,20 @@ func (r *replacement) decide() {
 		r.waits = append(r.waits, *r.next.Wait)
 	}
 	if !sameStatus(&r.was.Status, &r.next) {
-		r.step(Record{Name: r.was.Name, UID: r.was.UID, Status: r.next}, string(r.next.Phase))
+		r.step(Record{Name: r.was.Name, UID: r.was.UID, Status: r.next}, string(r.next.Phase), r.needs...)
 	}
 }
 
 // unwanted says that the node need not go any more, since the run is being ended.
 func (r *replacement) unwanted() bool { return !r.m.leaving }
+
+// subject is the node as people are told of it.
+func (r *replacement) subject() string {
+	if n := r.node(); n != nil {
+		return "Node/" + n.Name
+	}
+	return "Node/" + cmp.Or(r.was.Spec.Node, r.was.Spec.Instance)
+}
 
 func (r *replacement) phase(p v1alpha1.ReplacementPhase) {
 	now := metav1.NewTime(r.now)
@@ -114,20 +148,33 @@ func (r *replacement) opened() {
 	r.phase(v1alpha1.Draining)
 }
 
-// note keeps the list of pods that have to leave, and of those that have.
+// maxPods is how many pods a record can hold.
+const maxPods = 1000
+
+// note keeps the list of pods that have to leave, and of those that have. Of one that is not
+// Ready the replacement may never be: it is not waited for, and so has no owner in the list.
 func (r *replacement) note(n *drain.Node) {
-	here := map[string]bool{}
+	here, known := map[types.UID]bool{}, map[types.UID]int{}
+	for i := range r.next.Pods {
+		known[r.next.Pods[i].UID] = i
+	}
 	if n != nil {
 		for _, pod := range r.s.Cluster.Movable(n.Name, &r.g.strategy.drain) {
-			here[string(pod.UID)] = true
-			if !slices.ContainsFunc(r.next.Pods, func(p v1alpha1.LeavingPod) bool { return p.UID == pod.UID }) {
-				r.next.Pods = append(r.next.Pods, v1alpha1.LeavingPod{UID: pod.UID, Owner: pod.Owner.String()})
+			here[pod.UID] = true
+			owner := ""
+			if pod.Ready {
+				owner = pod.Owner.String()
+			}
+			if i, ok := known[pod.UID]; ok {
+				r.next.Pods[i].Owner = owner
+			} else if len(r.next.Pods) < maxPods {
+				r.next.Pods = append(r.next.Pods, v1alpha1.LeavingPod{UID: pod.UID, Owner: owner})
 			}
 		}
 	}
 	for i := range r.next.Pods {
 		p := &r.next.Pods[i]
-		if here[string(p.UID)] || p.LeftAt != nil {
+		if here[p.UID] || p.LeftAt != nil {
 			continue
 		}
 		at := r.now
@@ -194,7 +241,7 @@ func (r *replacement) waitFor(w *drain.Wait, until *metav1.Time) {
 			v1alpha1.SkipNode: "the node is given back and tried once more at the end", v1alpha1.BlockRun: "it goes on waiting", v1alpha1.ForceNode: "what is left is deleted",
 		}[r.g.strategy.drain.OnTimeout]
 	}
-	r.next.Wait = &v1alpha1.Wait{Subject: "Node/" + r.was.Spec.Node, For: w.For, Reason: w.Reason, Message: message, Until: until}
+	r.next.Wait = &v1alpha1.Wait{Subject: r.subject(), For: w.For, Reason: w.Reason, Message: message, Until: until}
 }
 
 // skip gives the node back: it could not be emptied in time.
@@ -224,15 +271,6 @@ func (r *replacement) drained() {
 	r.note(n)
 	since := r.was.Status.DrainedAt.Time
 	deadline := r.was.Status.DrainDeadline
-	if registered := r.m.Registered && policy.LoadBalancers > 0; registered {
-		until := metav1.NewTime(since.Add(policy.LoadBalancers))
-		if r.now.Before(until.Time) {
-			r.step(Deregister{Group: r.g.name, Machine: r.m.ID}, "it has no pods any more")
-			r.next.Wait = &v1alpha1.Wait{Subject: "Node/" + n.Name, Reason: v1alpha1.ReasonLoadBalancers, Message: "load balancers still finish requests through it", Until: &until}
-			r.wake(pollEvery)
-			return
-		}
-	}
 	if volumes := r.s.Cluster.Attached(n.Name); len(volumes) > 0 {
 		until := metav1.NewTime(since.Add(policy.Volumes))
 		if r.now.Before(until.Time) {
@@ -259,6 +297,10 @@ func (r *replacement) drained() {
 	r.terminate()
 }
 
+// skewed is by how much the clock of the API server, which says when a pod was made, may
+// be behind that of this process.
+const skewed = time.Minute
+
 // outstanding names an owner of which a pod that left this node is not Ready elsewhere;
 // empty if there is none. If an owner misses n pods, they are the n that left last, from
 // whatever node of the run.
@@ -270,8 +312,8 @@ func (r *replacement) outstanding() string {
 		if p.Owner == "" || p.LeftAt == nil {
 			continue
 		}
-		missing := r.s.Cluster.Missing(ownerOf(p.Owner))
-		if missing > 0 && r.leftAfter(p) < missing {
+		late := r.s.Cluster.Late(ownerOf(p.Owner), p.LeftAt.Add(-skewed))
+		if late > 0 && r.leftAfter(p) < late {
 			return p.Owner
 		}
 	}
@@ -314,14 +356,12 @@ func (r *replacement) leftAfter(p v1alpha1.LeavingPod) int {
 
 // terminate writes down that the machine is going to be ended.
 func (r *replacement) terminate() {
-	r.restoreSurges()
+	if !r.restoreSurges() {
+		return
+	}
 	r.phase(v1alpha1.Terminating)
 	r.next.TerminateAt = r.next.Since
 }
-
-// sizeAfter is what size the group should have when this machine, and those that are about
-// to be ended before it, are gone.
-func (r *replacement) sizeAfter() int32 { return r.g.wanted(r.surging(r.g) - r.g.ended - 1) }
 
 // terminating ends the machine, if nothing has come back to it since that was decided.
 func (r *replacement) terminating() {
@@ -335,17 +375,35 @@ func (r *replacement) terminating() {
 	if !r.restoreSurges() {
 		return
 	}
-	// The size is absolute, and follows from how many have still to go: so the call can be
-	// repeated after a crash, and whoever comes late makes the group no smaller.
-	size, now := r.sizeAfter(), r.g.cloud.Size-int32(r.g.dropped)
-	if size != now && size != now-1 {
-		r.wake(pollEvery) // The group has to have its size first.
-		return
+	if policy := &r.g.strategy.drain; r.m.Registered && policy.LoadBalancers > 0 {
+		if until := metav1.NewTime(r.was.Status.TerminateAt.Add(policy.LoadBalancers)); r.now.Before(until.Time) {
+			r.step(Deregister{Group: r.g.name, Machine: r.m.ID}, "it has no pods any more")
+			r.next.Wait = &v1alpha1.Wait{Subject: r.subject(), Reason: v1alpha1.ReasonLoadBalancers, Message: "load balancers still finish requests through it", Until: &until}
+			r.wake(pollEvery)
+			return
+		}
 	}
-	r.step(End{Group: r.g.name, Machine: r.was.Spec.Instance, Size: size}, r.was.Spec.Reason)
-	if size < now {
+	r.end()
+}
+
+// end ends the machine. The size is absolute, and follows from how many have still to go:
+// so the call can be repeated after a crash, and whoever comes late makes the group no
+// smaller. That it gets smaller is written down first, so that nobody else is taken to
+// have done it.
+func (r *replacement) end() {
+	size := r.g.cloud.Size - int32(r.g.dropped)
+	if r.g.wanted(r.surging(r.g)-r.g.ended-1) < size {
+		size--
+		if was := r.recordedGroup(r.g); size < min(was.Wanted, was.Before) {
+			r.g.rec.Wanted, r.g.rec.Before = size, r.g.cloud.Size
+			r.g.smaller = true
+			r.g.dropped++
+			r.g.ended++
+			return
+		}
 		r.g.dropped++
 	}
+	r.step(End{Group: r.g.name, Machine: r.was.Spec.Instance, Size: size}, r.was.Spec.Reason)
 	r.g.ended++
 	r.wake(pollEvery)
 }
@@ -391,11 +449,11 @@ func (r *replacement) reverting() {
 	if !r.restoreSurges() {
 		return
 	}
-	if n != nil && (n.Excluded || n.Cordoned && !r.was.Spec.CordonedBefore) {
+	if n != nil && (n.Excluded && !r.was.Spec.ExcludedBefore || n.Cordoned && !r.was.Spec.CordonedBefore) {
 		r.step(Mark{Node: n.Name, UID: n.UID, Cordon: new(false)}, "the node is given back")
 		return
 	}
-	if r.next.Message != "" && !r.decider.ending() {
+	if r.next.Message != "" {
 		r.phase(v1alpha1.SkippedPhase)
 	} else {
 		r.phase(v1alpha1.Reverted)

@@ -27,7 +27,7 @@ func (d *decider) summarize() {
 		st.Replaced += g.Replaced
 	}
 	for _, g := range d.groups {
-		st.Open += int32(g.open)
+		st.Open += int32(g.records)
 		st.Skipped += int32(g.skipped)
 	}
 	slices.SortStableFunc(d.waits, func(a, b v1alpha1.Wait) int {

@@ -68,7 +68,8 @@ func (r *replacement) current(s v1alpha1.WorkloadSurge) int32 {
 }
 
 // restoreSurges gives workloads their number back, and says whether all have it. One that
-// somebody changed meanwhile is theirs, and stays.
+// somebody changed meanwhile is theirs, and stays, as the step itself finds out: what is
+// known here may be from before the workload was scaled at all.
 func (r *replacement) restoreSurges() bool {
 	all := true
 	for i := range r.next.Surges {
@@ -76,11 +77,12 @@ func (r *replacement) restoreSurges() bool {
 		if s.Restored {
 			continue
 		}
-		if r.current(*s) != s.After {
-			s.Restored = true
-			continue
+		if s.Restored = true; r.current(*s) < 0 {
+			continue // It is gone.
 		}
-		r.step(Scale{Kind: s.Kind, Namespace: s.Namespace, Name: s.Name, From: s.After, To: s.Before}, "the pod that needed it has left")
+		back := Scale{Kind: s.Kind, Namespace: s.Namespace, Name: s.Name, From: s.After, To: s.Before}
+		r.step(back, "the pod that needed it has left")
+		r.needs = append(r.needs, back.String())
 		all = false
 	}
 	return all

@@ -17,21 +17,21 @@ func (d *decider) inWave(g *group) int {
 	if d.ending() || d.status.WaveSize == 0 {
 		return g.leaving
 	}
-	done := int(d.recordedGroup(g).Replaced)
-	return max(int(d.status.WaveSize)-done, 0)
+	return max(int(d.status.WaveSize)-g.done, 0)
 }
 
 // waves begins the first wave, notices that one is done, and begins the next when it has
 // been watched for long enough.
 func (d *decider) waves(active []*group) {
-	if d.ending() || len(active) == 0 {
+	if d.ending() || len(active) == 0 || len(d.unknown) > 0 {
 		return
 	}
 	st := active[0].strategy
-	if d.status.WaveSize == 0 && d.fresh(active) { // Each rank of groups has its own canary.
+	fresh := d.fresh(active)
+	if fresh && d.status.WaveDoneAt == nil { // Each rank of groups has its own canary.
 		d.status.Wave, d.status.WaveSize = 0, st.waveSize(0)
 	}
-	if d.status.WaveSize == 0 {
+	if d.status.WaveSize == 0 || fresh && d.status.WaveDoneAt == nil {
 		d.status.Phase = v1alpha1.Rotating
 		return
 	}
@@ -53,7 +53,9 @@ func (d *decider) waves(active []*group) {
 	if !d.gatesPass() {
 		return
 	}
-	d.status.Wave++
+	if d.status.Wave++; fresh {
+		d.status.Wave = 0 // It was the last of another rank.
+	}
 	d.status.WaveDoneAt = nil
 	d.status.WaveSize = st.waveSize(d.status.Wave)
 	d.status.Phase = v1alpha1.Rotating
@@ -61,13 +63,17 @@ func (d *decider) waves(active []*group) {
 
 // fresh says that nothing has been done for the groups yet.
 func (d *decider) fresh(active []*group) bool {
-	return !slices.ContainsFunc(active, func(g *group) bool { return g.rec.Replaced > 0 || g.open > 0 })
+	return !slices.ContainsFunc(active, func(g *group) bool { return g.done > 0 || g.records > 0 || g.skipped > 0 })
 }
 
 // waveDone says that the nodes of the wave are replaced, and the new ones Ready.
 func (d *decider) waveDone(active []*group) bool {
 	for _, g := range active {
-		if g.open > 0 || d.inWave(g) > 0 && g.leaving > g.skipped || g.available < int(g.rec.Size) {
+		if g.records > 0 || d.inWave(g) > 0 && g.untried > 0 {
+			return false
+		}
+		if !d.settled(g) {
+			d.notReady(g)
 			return false
 		}
 	}

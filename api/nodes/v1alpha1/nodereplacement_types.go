@@ -51,6 +51,9 @@ type NodeReplacementSpec struct {
 	// is given back.
 	// +optional
 	CordonedBefore bool `json:"cordonedBefore,omitempty"`
+	// ExcludedBefore says the same of its exclusion from load balancers.
+	// +optional
+	ExcludedBefore bool `json:"excludedBefore,omitempty"`
 	// Attempt counts from 0: a node that was skipped is tried once more at the end.
 	// +optional
 	Attempt int32 `json:"attempt,omitempty"`
@@ -64,9 +67,9 @@ const (
 	Opened ReplacementPhase = "Opened"
 	// Draining: its pods are leaving.
 	Draining ReplacementPhase = "Draining"
-	// Drained: it has no pods any more, and waits for their replacements, volumes and load balancers.
+	// Drained: it has no pods any more, and waits for their replacements and volumes.
 	Drained ReplacementPhase = "Drained"
-	// Terminating: its machine is being ended.
+	// Terminating: load balancers let go of its machine, which is ended then. There is no way back.
 	Terminating ReplacementPhase = "Terminating"
 	// Replaced: its machine is gone.
 	Replaced ReplacementPhase = "Replaced"

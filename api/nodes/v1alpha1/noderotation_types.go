@@ -197,7 +197,7 @@ type GroupRotation struct {
 	Size int32 `json:"size"`
 	Max  int32 `json:"max"`
 	// Wanted is the size that the run has asked for, surge included, and Before what it was
-	// when it did: if the group has neither, somebody else has changed it.
+	// when it did: if the group's is neither of them nor between, somebody else has changed it.
 	// +optional
 	Wanted int32 `json:"wanted,omitempty"`
 	// +optional
@@ -206,6 +206,13 @@ type GroupRotation struct {
 	// +optional
 	// +listType=set
 	Suspended []string `json:"suspended,omitempty"`
+	// Changed says that the run brings the group to its target, and back when it is aborted;
+	// without it the group had its target before.
+	// +optional
+	Changed bool `json:"changed,omitempty"`
+	// Touched says that the run may have changed something at the provider's.
+	// +optional
+	Touched bool `json:"touched,omitempty"`
 	// Prepared says that the group was brought to its target and guarded against others.
 	// +optional
 	Prepared bool `json:"prepared,omitempty"`
