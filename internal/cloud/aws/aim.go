@@ -155,30 +155,22 @@ func (a *aiming) askMachines(ctx context.Context, architectures map[string]strin
 	return err
 }
 
-// write makes a version of a template that differs from the slot's in its image only. If it
-// is repeated for the same run it makes no second one.
+// write makes a version of a template that differs from the slot's in its image only. Its
+// token is that of the run and of what it is, so that nothing that is repeated makes another
+// one, for this group or for one that shares the template.
 func (a *aiming) write(ctx context.Context, s *slot, image string) error {
 	key := reference(s.id, s.number) + " " + image
 	number, ok := a.written[key]
 	if !ok {
-		about := "Windlass run " + a.run
-		newest, err := a.versions(ctx, s.id, []string{latest})
+		hash := sha256.Sum256([]byte(a.run + " " + key))
+		out, err := call(ctx, a.session, a.ec2.CreateLaunchTemplateVersion, &ec2.CreateLaunchTemplateVersionInput{
+			ClientToken: new(hex.EncodeToString(hash[:])), LaunchTemplateId: &s.id, SourceVersion: new(strconv.FormatInt(s.number, 10)),
+			VersionDescription: new("Windlass run " + a.run), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: &image},
+		})
 		if err != nil {
-			return err
+			return fmt.Errorf("write a version of launch template %s: %w", s.id, err)
 		}
-		if v := newest[latest]; awssdk.ToString(v.VersionDescription) == about && awssdk.ToString(v.LaunchTemplateData.ImageId) == image {
-			number = *v.VersionNumber
-		} else {
-			hash := sha256.Sum256([]byte(*a.group.AutoScalingGroupARN + " " + a.run + " " + key))
-			out, err := call(ctx, a.session, a.ec2.CreateLaunchTemplateVersion, &ec2.CreateLaunchTemplateVersionInput{
-				ClientToken: new(hex.EncodeToString(hash[:])), LaunchTemplateId: &s.id, SourceVersion: new(strconv.FormatInt(s.number, 10)), VersionDescription: &about,
-				LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: &image},
-			})
-			if err != nil {
-				return fmt.Errorf("write a version of launch template %s: %w", s.id, err)
-			}
-			number = *out.LaunchTemplateVersion.VersionNumber
-		}
+		number = *out.LaunchTemplateVersion.VersionNumber
 		a.written[key] = number
 	}
 	if s.says() == latest {

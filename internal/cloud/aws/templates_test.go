@@ -84,6 +84,31 @@ func TestFollowing(t *testing.T) {
 	}
 }
 
+// TestOneVersion: between a crash and the repeat somebody else makes a version; and another
+// group has the same template.
+func TestOneVersion(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	template := f.small(t)
+	f.makeGroup(t, "more", &autoscaling.CreateAutoScalingGroupInput{LaunchTemplate: spec(template, "1")})
+	recovered := f.crash(1, true)
+	if err := f.prepare(t, cloud.Target{Images: []string{"ami-2"}}); err == nil || !recovered() {
+		t.Fatal("it has not crashed")
+	}
+	f.newVersion(t, template, "ami-3")
+	for _, group := range []string{"apps", "more"} {
+		if err := f.cloud.AutoScaling().Prepare(t.Context(), autoScaling(group), guarded, cloud.Target{Images: []string{"ami-2"}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := *f.group(t, group).LaunchTemplate.Version; got != "2" {
+			t.Errorf("group %s has version %s", group, got)
+		}
+	}
+	if n := len(f.versions(t, template)); n != 3 {
+		t.Errorf("the template has %d versions", n)
+	}
+}
+
 // TestAnotherRun makes a version of its own, also of an image that was there before.
 func TestAnotherRun(t *testing.T) {
 	t.Parallel()
