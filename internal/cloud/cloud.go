@@ -189,6 +189,7 @@ type Guard struct {
 
 // Settings are what a group gets back.
 type Settings struct {
-	// Size and Max; a size of the group that is smaller stays as it is.
+	// Size and Max; a size of the group that is smaller stays as it is. Settings without a
+	// Max are none, and leave both as they are.
 	Size, Max int32
 }

@@ -103,7 +103,7 @@ func TestErrors(t *testing.T) {
 			}
 			for _, kind := range []error{cloud.ErrNotFound, cloud.ErrInvalid, cloud.ErrThrottled, cloud.ErrCredentials, cloud.ErrUnsupported, cloud.ErrConflict} {
 				// What is true of the credentials may be said too.
-				if is := errors.Is(err, kind); is != (kind == c.want) {
+				if is := errors.Is(err, kind); is != errors.Is(kind, c.want) {
 					t.Errorf("the error %v is %v: %v", err, kind, is)
 				}
 			}

@@ -38,14 +38,12 @@ func guardOf(g *astypes.AutoScalingGroup) *cloud.Guard {
 	if tags[runTag] == "" {
 		return nil
 	}
-	number := func(tag string) int32 {
-		n, err := strconv.ParseInt(tags[tag], 10, 32)
-		if err != nil {
-			return 0 // Somebody edited it: nothing is known.
-		}
-		return int32(n)
+	guard := &cloud.Guard{Run: tags[runTag]}
+	size, sizeErr := strconv.ParseInt(tags[sizeTag], 10, 32)
+	most, maxErr := strconv.ParseInt(tags[maxTag], 10, 32)
+	if sizeErr == nil && maxErr == nil {
+		guard.Settings = cloud.Settings{Size: int32(size), Max: int32(most)}
 	}
-	guard := &cloud.Guard{Run: tags[runTag], Settings: cloud.Settings{Size: number(sizeTag), Max: number(maxTag)}}
 	if s := tags[suspendedTag]; s != "" {
 		guard.Suspend = strings.Split(s, " ")
 	}
@@ -64,12 +62,12 @@ func tagsOf(group *string, guard cloud.Guard) []astypes.Tag {
 	return all
 }
 
-// heldByAnother says so, if a group is marked with another run.
-func heldByAnother(g *astypes.AutoScalingGroup, run string) error {
+// another is the run that a group is marked with, if it is not this one; empty for none.
+func another(g *astypes.AutoScalingGroup, run string) string {
 	if held := guardOf(g); held != nil && held.Run != run {
-		return fmt.Errorf("group %s is held by the run %s: %w", *g.AutoScalingGroupName, held.Run, cloud.ErrConflict)
+		return held.Run
 	}
-	return nil
+	return ""
 }
 
 // mark notes a guard on a group, unless it is there.

@@ -72,7 +72,7 @@ func (at place) read(ctx context.Context) (*astypes.AutoScalingGroup, error) {
 	// Found by its whole name, and no other.
 	n := slices.IndexFunc(out.AutoScalingGroups, func(g astypes.AutoScalingGroup) bool { return awssdk.ToString(g.AutoScalingGroupName) == at.name })
 	if n < 0 {
-		return nil, fmt.Errorf("Auto Scaling group %s: %w", at.name, cloud.ErrNotFound)
+		return nil, fmt.Errorf("group %s of Auto Scaling: %w", at.name, cloud.ErrNotFound)
 	}
 	g := &out.AutoScalingGroups[n]
 	return g, unsupported(g)
@@ -159,8 +159,8 @@ func (p *provider) Prepare(ctx context.Context, ref v1alpha1.Provider, guard clo
 	if err := at.managed.busy(); err != nil {
 		return err
 	}
-	if err := heldByAnother(g, guard.Run); err != nil {
-		return err
+	if holder := another(g, guard.Run); holder != "" {
+		return fmt.Errorf("group %s is held by the run %s: %w", at.name, holder, cloud.ErrConflict)
 	}
 	// What will have to be undone is noted before it is done.
 	if err := at.mark(ctx, g, guard); err != nil {
@@ -271,23 +271,31 @@ func member(g *astypes.AutoScalingGroup, id string) *astypes.Instance {
 	return nil
 }
 
+// giveBack sets the sizes that a group had, unless it has them.
+func (at place) giveBack(ctx context.Context, g *astypes.AutoScalingGroup, settings cloud.Settings) error {
+	now, limit := awssdk.ToInt32(g.DesiredCapacity), awssdk.ToInt32(g.MaxSize)
+	size := min(now, settings.Size)
+	most := max(settings.Max, size)
+	if settings.Max == 0 || size == now && most == limit {
+		return nil
+	}
+	return at.limit(ctx, g, size, most)
+}
+
 // Restore takes the mark off last, so that it is repeated until all of it is done.
 func (p *provider) Restore(ctx context.Context, ref v1alpha1.Provider, guard cloud.Guard, settings cloud.Settings, former cloud.Target) error {
 	at, g, err := p.read(ctx, ref)
 	if err != nil {
 		return err
 	}
-	if heldByAnother(g, guard.Run) != nil {
+	if another(g, guard.Run) != "" {
 		return nil // It was given back before the other run took it.
 	}
 	if err := at.aim(ctx, g, former, guard.Run); err != nil {
 		return err
 	}
-	size := min(awssdk.ToInt32(g.DesiredCapacity), settings.Size)
-	if most := max(settings.Max, size); size != awssdk.ToInt32(g.DesiredCapacity) || most != awssdk.ToInt32(g.MaxSize) {
-		if err := at.limit(ctx, g, size, most); err != nil {
-			return err
-		}
+	if err := at.giveBack(ctx, g, settings); err != nil {
+		return err
 	}
 	if ours := without(guard.Suspend, without(guard.Suspend, suspended(g))); len(ours) > 0 {
 		if _, err := call(ctx, at.session, at.asg.ResumeProcesses, &autoscaling.ResumeProcessesInput{AutoScalingGroupName: &at.name, ScalingProcesses: ours}); err != nil {

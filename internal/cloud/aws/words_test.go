@@ -133,7 +133,8 @@ func TestGuardOf(t *testing.T) {
 		"none":          {map[string]string{"team": "apps"}, nil},
 		"without a run": {map[string]string{sizeTag: "3"}, nil},
 		"all":           {map[string]string{runTag: "a-1", sizeTag: "3", maxTag: "5", suspendedTag: "AZRebalance Launch"}, &cloud.Guard{Run: "a-1", Suspend: []string{"AZRebalance", "Launch"}, Settings: cloud.Settings{Size: 3, Max: 5}}},
-		"edited":        {map[string]string{runTag: "a-1", sizeTag: "three", maxTag: "99999999999"}, &cloud.Guard{Run: "a-1"}},
+		"edited":        {map[string]string{runTag: "a-1", sizeTag: "three", maxTag: "5"}, &cloud.Guard{Run: "a-1"}},
+		"too large":     {map[string]string{runTag: "a-1", sizeTag: "3", maxTag: "99999999999"}, &cloud.Guard{Run: "a-1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -160,7 +161,7 @@ func TestKinds(t *testing.T) {
 	} {
 		err := explain(&smithy.OperationError{ServiceID: "EC2", OperationName: "Do", Err: &smithy.GenericAPIError{Code: code, Message: "no"}})
 		for _, kind := range []error{cloud.ErrNotFound, cloud.ErrInvalid, cloud.ErrThrottled, cloud.ErrCredentials, cloud.ErrConflict} {
-			if errors.Is(err, kind) != (kind == want) {
+			if errors.Is(err, kind) != errors.Is(kind, want) {
 				t.Errorf("%s is %v, want %v", code, err, want)
 			}
 		}

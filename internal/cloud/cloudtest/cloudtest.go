@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -54,7 +55,7 @@ func Suite(t *testing.T, make func(t *testing.T) *Harness) {
 	for name, test := range map[string]func(*testing.T, *Harness){
 		"describe": describe, "not found": notFound, "another kind": anotherKind, "prepare": prepare, "prepare for another run": prepareHeld,
 		"prepare images": prepareImages, "prepare a template version": prepareVersion, "roll back": rollBack, "resize": resize, "protect": protect,
-		"deregister": deregister, "end": end, "restore": restore, "restore from the mark": restoreFromMark, "replace all": replaceAll,
+		"deregister": deregister, "end": end, "restore": restore, "restore from the mark": restoreFromMark, "restore without sizes": restoreNoSizes, "replace all": replaceAll,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -133,10 +134,11 @@ func wantError(t *testing.T, err, want error) {
 	}
 }
 
-func ids(g cloud.Group, state cloud.State) []string {
+// running are the ids of the machines that are Running.
+func running(g cloud.Group) []string {
 	var all []string
 	for _, m := range g.Machines {
-		if m.State == state {
+		if m.State == cloud.Running {
 			all = append(all, m.ID)
 		}
 	}
@@ -153,46 +155,52 @@ func find(g cloud.Group, id string) (cloud.Machine, bool) {
 
 func describe(t *testing.T, h *Harness) {
 	g := h.now(t)
-	if g.ID == "" || g.Size != Size || g.Max != Size || g.Min != 1 || g.Run != "" || g.Guard != nil || len(g.Problems) > 0 {
-		t.Errorf("the group is %+v", g)
+	machines := g.Machines
+	revision := g.Revision
+	want := cloud.Group{ID: g.ID, Size: Size, Min: 1, Max: Size, Revision: revision, Suspendable: g.Suspendable, Machines: machines}
+	if diff := cmp.Diff(want, g, same); diff != "" || g.ID == "" {
+		t.Errorf("the group %q: %s", g.ID, diff)
 	}
-	if g.Revision.Template == "" || len(g.Revision.Images) == 0 || !slices.IsSorted(g.Revision.Images) {
-		t.Errorf("the revision is %+v", g.Revision)
+	if revision.Template == "" || len(revision.Images) == 0 || !slices.IsSorted(revision.Images) {
+		t.Errorf("the revision is %+v", revision)
 	}
-	if n := len(ids(g, cloud.Running)); n != Size || n != len(g.Machines) {
-		t.Errorf("%d of %d machines are Running", n, len(g.Machines))
+	if n := len(running(g)); n != Size || n != len(machines) {
+		t.Errorf("%d of %d machines are Running", n, len(machines))
 	}
-	for n, m := range g.Machines {
-		if n > 0 && g.Machines[n-1].ID >= m.ID {
-			t.Errorf("%s comes before %s", g.Machines[n-1].ID, m.ID)
-		}
-		if m.Zone == "" || m.ProviderID == "" && m.Node == "" || m.Architecture == "" || m.LaunchedAt.IsZero() || m.Protected || m.Interrupted {
-			t.Errorf("the machine is %+v", m)
-		}
-		if !g.Revision.Made(m.Template) || !slices.Contains(g.Revision.Images, m.Image) {
-			t.Errorf("a new machine has %s and %s, and the group %+v", m.Template, m.Image, g.Revision)
-		}
+	if !slices.IsSortedFunc(machines, func(a, b cloud.Machine) int { return strings.Compare(a.ID, b.ID) }) {
+		t.Errorf("the machines are in no order: %+v", machines)
+	}
+	for _, m := range machines {
+		describeMachine(t, m, revision)
 	}
 	seen := map[string]bool{g.ID: true}
 	for _, other := range h.Others {
-		if o := h.describe(t, other); seen[o.ID] {
-			t.Errorf("two groups have the ID %s", o.ID)
-		} else {
-			seen[o.ID] = true
+		id := h.describe(t, other).ID
+		if seen[id] {
+			t.Errorf("two groups have the ID %s", id)
 		}
+		seen[id] = true
 	}
 	h.Change(t)
 	after := h.now(t)
-	if after.Revision.Template == g.Revision.Template {
-		t.Errorf("the template is %s as before", g.Revision.Template)
-	}
-	if diff := cmp.Diff(g.Machines, after.Machines, same); diff != "" {
+	if diff := cmp.Diff(machines, after.Machines); diff != "" {
 		t.Errorf("a change of the template has changed machines: %s", diff)
 	}
-	for _, m := range after.Machines {
+	for _, m := range machines {
 		if after.Revision.Made(m.Template) {
 			t.Errorf("an old machine is of the new revision %+v", after.Revision)
 		}
+	}
+}
+
+// describeMachine checks a machine that is new and of which nobody wants anything.
+func describeMachine(t *testing.T, m cloud.Machine, r cloud.Revision) {
+	t.Helper()
+	if m.Zone == "" || m.ProviderID == "" && m.Node == "" || m.Architecture == "" || m.LaunchedAt.IsZero() || m.Protected || m.Interrupted {
+		t.Errorf("the machine is %+v", m)
+	}
+	if !r.Made(m.Template) || !slices.Contains(r.Images, m.Image) {
+		t.Errorf("a new machine has %s and %s, and the group %+v", m.Template, m.Image, r)
 	}
 }
 
@@ -222,8 +230,8 @@ func resize(t *testing.T, h *Harness) {
 			t.Errorf("after a resize to %d the group wants %d of %d to %d", c.size, g.Size, g.Min, g.Max)
 		}
 		h.Wait(t)
-		if g := h.now(t); len(ids(g, cloud.Running)) != int(c.size) || len(g.Machines) != int(c.size) {
-			t.Errorf("%d of %d machines are Running, want %d", len(ids(g, cloud.Running)), len(g.Machines), c.size)
+		if g := h.now(t); len(running(g)) != int(c.size) || len(g.Machines) != int(c.size) {
+			t.Errorf("%d of %d machines are Running, want %d", len(running(g)), len(g.Machines), c.size)
 		}
 	}
 }
@@ -247,7 +255,7 @@ func protect(t *testing.T, h *Harness) {
 	// The group gets smaller by itself, and the machine stays.
 	h.SetSize(t, 1)
 	h.Wait(t)
-	if left := ids(h.now(t), cloud.Running); !slices.Equal(left, []string{safe}) {
+	if left := running(h.now(t)); !slices.Equal(left, []string{safe}) {
 		t.Errorf("%v are left, want %s", left, safe)
 	}
 	must(t, h.Provider.Restore(ctx, h.Group, guard(g), cloud.Settings{Size: Size, Max: Size}, cloud.Target{}))

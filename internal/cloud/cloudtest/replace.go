@@ -24,7 +24,7 @@ func end(t *testing.T, h *Harness) {
 	h.Wait(t)
 	must(t, h.Provider.End(ctx, h.Group, first, Size))
 	g = h.now(t)
-	if _, there := find(g, first); there || g.Size != Size || len(ids(g, cloud.Running)) != Size {
+	if _, there := find(g, first); there || g.Size != Size || len(running(g)) != Size {
 		t.Errorf("the group wants %d and has %+v", g.Size, g.Machines)
 	}
 
@@ -35,7 +35,7 @@ func end(t *testing.T, h *Harness) {
 	h.Wait(t)
 	must(t, h.Provider.End(ctx, h.Group, second, Size-1))
 	g = h.now(t)
-	if _, there := find(g, second); there || g.Size != Size-1 || len(ids(g, cloud.Running)) != Size-1 {
+	if _, there := find(g, second); there || g.Size != Size-1 || len(running(g)) != Size-1 {
 		t.Errorf("the group wants %d and has %+v", g.Size, g.Machines)
 	}
 
@@ -59,7 +59,7 @@ func restore(t *testing.T, h *Harness) {
 	must(t, h.Provider.Prepare(ctx, h.Group, g, cloud.Target{}))
 	must(t, h.Provider.Resize(ctx, h.Group, Size+1))
 	h.Wait(t)
-	must(t, h.Provider.Protect(ctx, h.Group, ids(h.now(t), cloud.Running)))
+	must(t, h.Provider.Protect(ctx, h.Group, running(h.now(t))))
 	must(t, h.Provider.End(ctx, h.Group, before.Machines[0].ID, Size))
 	h.Wait(t)
 	h.SetSize(t, Size-1)
@@ -79,8 +79,19 @@ func restore(t *testing.T, h *Harness) {
 		}
 	}
 	h.Wait(t)
-	if n := len(ids(h.now(t), cloud.Running)); n != Size-1 {
+	if n := len(running(h.now(t))); n != Size-1 {
 		t.Errorf("%d machines are Running", n)
+	}
+}
+
+// restoreNoSizes: whoever does not know the sizes must not take the machines away.
+func restoreNoSizes(t *testing.T, h *Harness) {
+	before := h.now(t)
+	must(t, h.Provider.Prepare(t.Context(), h.Group, guard(before), cloud.Target{}))
+	must(t, h.Provider.Restore(t.Context(), h.Group, guard(before), cloud.Settings{}, cloud.Target{}))
+	h.Wait(t)
+	if diff := cmp.Diff(before, h.now(t), same); diff != "" {
+		t.Errorf("the group: %s", diff)
 	}
 }
 
@@ -129,6 +140,7 @@ func (r *run) do(t *testing.T, step func() error) {
 	err := step()
 	if err != nil && r.restart != nil && r.restart() {
 		r.crashes++
+		r.restart = nil // There is one.
 		err = step()
 	}
 	must(t, err)
@@ -151,17 +163,17 @@ func (r *run) replaceAll(t *testing.T) {
 	p, ref, ctx := r.h.Provider, r.h.Group, t.Context()
 	r.seen = map[string]bool{}
 	before := r.look(t)
-	g, old := guard(before), ids(before, cloud.Running)
+	g, old := guard(before), running(before)
 
 	r.do(t, func() error { return p.Prepare(ctx, ref, g, r.target) })
 	r.do(t, func() error { return p.Resize(ctx, ref, Size+1) })
 	for left := slices.Clone(old); len(left) > 0; {
 		r.h.Wait(t)
 		now := r.look(t)
-		if n := len(ids(now, cloud.Running)); n != Size+1 {
+		if n := len(running(now)); n != Size+1 {
 			t.Fatalf("%d machines are Running", n)
 		}
-		fresh := slices.DeleteFunc(ids(now, cloud.Running), func(id string) bool { return slices.Contains(old, id) })
+		fresh := slices.DeleteFunc(running(now), func(id string) bool { return slices.Contains(old, id) })
 		r.do(t, func() error { return p.Protect(ctx, ref, fresh) })
 		machine := next(now, left)
 		left = slices.DeleteFunc(left, func(id string) bool { return id == machine })
@@ -178,6 +190,13 @@ func (r *run) replaceAll(t *testing.T) {
 	}
 	r.h.Wait(t)
 
+	r.check(t, before)
+}
+
+// check says whether the group is as it was before, but for what its machines are made from.
+func (r *run) check(t *testing.T, before cloud.Group) {
+	t.Helper()
+	old := running(before)
 	after := r.look(t)
 	for _, m := range after.Machines {
 		if slices.Contains(old, m.ID) || m.State != cloud.Running || m.Protected || !after.Revision.Made(m.Template) || !slices.Contains(after.Revision.Images, m.Image) {

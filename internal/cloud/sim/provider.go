@@ -192,8 +192,10 @@ func (p *Provider) Restore(ctx context.Context, ref v1alpha1.Provider, guard clo
 		if err := p.aim(g, former, guard.Run); err != nil {
 			return err
 		}
-		g.size = min(g.size, settings.Size)
-		g.max = max(settings.Max, g.size)
+		if settings.Max != 0 {
+			g.size = min(g.size, settings.Size)
+			g.max = max(settings.Max, g.size)
+		}
 		g.suspended = slices.DeleteFunc(g.suspended, func(process string) bool { return slices.Contains(guard.Suspend, process) })
 		for _, m := range g.machines {
 			if m.byRun {
