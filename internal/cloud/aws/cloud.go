@@ -114,7 +114,13 @@ func newIdentity(p awssdk.CredentialsProvider) *identity {
 		p = awssdk.AnonymousCredentials{}
 	}
 	inner, _ := p.(*awssdk.CredentialsCache)
-	return &identity{awssdk.NewCredentialsCache(p), inner}
+	// The cache asks once for all who wait, and without the deadline of any of them.
+	limited := awssdk.CredentialsProviderFunc(func(ctx context.Context) (awssdk.Credentials, error) {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		return p.Retrieve(ctx)
+	})
+	return &identity{awssdk.NewCredentialsCache(limited), inner}
 }
 
 // Retrieve marks what goes wrong, so that nobody takes it for an error of the call that

@@ -50,12 +50,12 @@ func (s *session) managedBy(ctx context.Context, ref *v1alpha1.EKSNodegroup) (pl
 	return place{session: s, name: awssdk.ToString(n.Resources.AutoScalingGroups[0].Name), managed: n}, nil
 }
 
+// working says whether EKS itself changes the node group.
 func (n *nodegroup) working() bool {
-	return n != nil && n.Status != ekstypes.NodegroupStatusActive && n.Status != ekstypes.NodegroupStatusDegraded
+	return n != nil && slices.Contains([]ekstypes.NodegroupStatus{ekstypes.NodegroupStatusCreating, ekstypes.NodegroupStatusUpdating, ekstypes.NodegroupStatusDeleting}, n.Status)
 }
 
-// busy says that EKS itself changes the node group, if it does: two that end its machines
-// would not know of each other.
+// busy is an error while EKS is at it: two that end its machines would not know of each other.
 func (n *nodegroup) busy() error {
 	if !n.working() {
 		return nil
@@ -111,5 +111,5 @@ func (at place) met(ctx context.Context, g *astypes.AutoScalingGroup, target clo
 		return nil
 	}
 	return fmt.Errorf("node group %s has %s with the images %s, and what EKS launches can only be changed by an update of EKS: %s: %w",
-		awssdk.ToString(at.managed.NodegroupName), now.Template, strings.Join(slices.Clone(now.Images), ", "), wanted, cloud.ErrUnsupported)
+		awssdk.ToString(at.managed.NodegroupName), now.Template, strings.Join(now.Images, ", "), wanted, cloud.ErrUnsupported)
 }

@@ -2,6 +2,7 @@ package aws_test
 
 import (
 	"context"
+	"errors"
 	"net/http/httptest"
 	"slices"
 	"strconv"
@@ -90,6 +91,9 @@ var prefixes = map[string]string{
 // record notes what the adapter calls.
 func (f *fake) record(stack *middleware.Stack) error {
 	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("record", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+		if _, ok := ctx.Deadline(); !ok {
+			return middleware.InitializeOutput{}, middleware.Metadata{}, errors.New("the call has no deadline")
+		}
 		action := prefixes[awsmiddleware.GetServiceID(ctx)] + ":" + awsmiddleware.GetOperationName(ctx)
 		used.Store(action, true)
 		f.mu.Lock()
@@ -155,8 +159,11 @@ var reads = sync.OnceValue(func() map[string]bool {
 })
 
 func (f *fake) crash(after int, done bool) func() bool {
+	var mu sync.Mutex
 	writes, crashed := 0, false
 	f.server.Faults(func(c devaws.Call) *devaws.Failure {
+		mu.Lock()
+		defer mu.Unlock()
 		if !crashed && !reads()[c.Service+"."+c.Action] && c.Done == done {
 			crashed = writes == after
 			writes++
@@ -168,6 +175,8 @@ func (f *fake) crash(after int, done bool) func() bool {
 	})
 	return func() bool {
 		f.server.Faults(nil)
+		mu.Lock()
+		defer mu.Unlock()
 		return crashed
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -212,10 +213,9 @@ func TestEndedMeanwhile(t *testing.T) {
 	f := newFake(t)
 	f.small(t)
 	id := f.describe(t, autoScaling("apps")).Machines[0].ID
-	once := false
+	var once atomic.Bool
 	f.server.Faults(func(c devaws.Call) *devaws.Failure {
-		if c.Action == "TerminateInstanceInAutoScalingGroup" && !c.Done && !once {
-			once = true
+		if c.Action == "TerminateInstanceInAutoScalingGroup" && !c.Done && !once.Swap(true) {
 			f.write(t, func(s *world.State) error {
 				_, err := s.TerminateInstanceInAutoScalingGroup(&world.TerminateInstanceInAutoScalingGroupInput{InstanceId: id, ShouldDecrementDesiredCapacity: new(false)})
 				return err
@@ -223,7 +223,7 @@ func TestEndedMeanwhile(t *testing.T) {
 		}
 		return nil
 	})
-	if err := f.cloud.AutoScaling().End(t.Context(), autoScaling("apps"), id, 3); err != nil || !once {
+	if err := f.cloud.AutoScaling().End(t.Context(), autoScaling("apps"), id, 3); err != nil || !once.Load() {
 		t.Errorf("the error is %v", err)
 	}
 	f.server.Faults(nil)
@@ -272,6 +272,7 @@ func TestEKSIsBusy(t *testing.T) {
 		"prepare": p.Prepare(t.Context(), ref, guarded, cloud.Target{}),
 		"end":     p.End(t.Context(), ref, before.Machines[0].ID, g.Size),
 		"resize":  p.Resize(t.Context(), ref, g.Max+1),
+		"restore": p.Restore(t.Context(), ref, guarded, cloud.Settings{Size: 3, Max: 3}, cloud.Target{}),
 	} {
 		if !errors.Is(err, cloud.ErrConflict) {
 			t.Errorf("%s: %v", name, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -27,12 +28,11 @@ func (f *fake) small(t *testing.T) (template string) {
 
 // refuse has an action fail with a code, once.
 func (f *fake) refuse(action, code string) {
-	refused := false
+	var refused atomic.Bool
 	f.server.Faults(func(c devaws.Call) *devaws.Failure {
-		if refused || c.Done || c.Service+"."+c.Action != action {
+		if c.Done || c.Service+"."+c.Action != action || refused.Swap(true) {
 			return nil
 		}
-		refused = true
 		return &devaws.Failure{Error: &world.Error{Code: code, Message: "no"}}
 	})
 }

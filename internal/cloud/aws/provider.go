@@ -291,6 +291,9 @@ func (p *provider) Restore(ctx context.Context, ref v1alpha1.Provider, guard clo
 	if another(g, guard.Run) != "" {
 		return nil // It was given back before the other run took it.
 	}
+	if err := at.managed.busy(); err != nil {
+		return err
+	}
 	if err := at.aim(ctx, g, former, guard.Run); err != nil {
 		return err
 	}
