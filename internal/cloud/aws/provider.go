@@ -100,7 +100,7 @@ func unsupported(g *astypes.AutoScalingGroup) error {
 }
 
 // Describe costs one call for the group, one for each of its launch templates, one for 200
-// machines, and one more while it has not got its size; two more for a node group of EKS.
+// machines, and one more while it has not got its size; one more for a node group of EKS.
 func (p *provider) Describe(ctx context.Context, ref v1alpha1.Provider) (cloud.Group, error) {
 	at, g, err := p.read(ctx, ref)
 	if err != nil {
