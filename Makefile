@@ -70,9 +70,9 @@ $(NGINX):
 
 .PHONY: test
 test: need-cc controlplane $(NGINX) ## Run all tests, with the race detector
-	go test -race -timeout 30m $$(go list ./... | grep -v /test/traffic)
+	go test -race -timeout 30m $$(go list ./... | grep -v -e /test/traffic -e '/test/rotation$$')
 	@# What is measured under load needs the machine for itself, and no race detector.
-	go test -timeout 10m ./test/traffic
+	go test -p 1 -timeout 20m ./test/traffic ./test/rotation
 
 .PHONY: conformance
 conformance: need-go controlplane ## Test the gateway with the Gateway API's conformance suite, and keep its report
