@@ -19,6 +19,9 @@ const (
 	// the cure is an edit, which is a watch event; a changed quota, policy or
 	// webhook is not.
 	invalidRetry = 5 * time.Minute
+	// declinedRetry is how soon to try again what was declined, if no watch event tells of it
+	// before.
+	declinedRetry = 15 * time.Second
 	// jitter spreads wake-ups by up to this share, so that a fleet made in one
 	// minute does not come back in one minute.
 	jitter = 0.1
@@ -50,7 +53,7 @@ func invalid(err error) bool {
 //   - an error that passes (conflict, time-out, connection): back-off, by
 //     returning it;
 //   - a server that asks to wait: as long as it asks;
-//   - an error of what was declined: when the plan, or a watch event, says so;
+//   - an error of what was declined: when the plan, or a watch event, says so, or after a while;
 //   - an error that only an edit cures: slowly, and not as an error, because a
 //     back-off would be noise;
 //   - otherwise the plan's own wake-up.
@@ -59,6 +62,7 @@ func result(p plan.Plan, failures []error) (ctrl.Result, error) {
 	var passing []error
 	for _, err := range failures {
 		if _, ok := errors.AsType[*DeclinedError](err); ok {
+			wake = soonest(wake, declinedRetry)
 			continue
 		}
 		if seconds, asked := apierrors.SuggestsClientDelay(err); asked && seconds > 0 {

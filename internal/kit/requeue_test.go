@@ -33,6 +33,12 @@ func TestResult(t *testing.T) {
 		"a refused request waits for a change of policy": {
 			failures: []error{apierrors.NewForbidden(services, "a", errors.New("no"))}, want: invalidRetry,
 		},
+		"what was declined is told of, or tried after a while": {
+			failures: []error{&DeclinedError{errors.New("not now")}}, want: declinedRetry,
+		},
+		"a declined request does not hold up the plan's wake-up": {
+			wake: time.Second, failures: []error{&DeclinedError{errors.New("not now")}}, want: time.Second,
+		},
 		"what passes goes before what does not": {
 			failures: []error{&InvalidError{errors.New("no")}, conflict}, wantErr: conflict,
 		},

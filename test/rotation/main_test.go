@@ -120,7 +120,7 @@ func newWindlass(t testing.TB) *windlass {
 kind: Configuration
 metrics: {address: "0"}
 health: {address: "0"}
-leases: {duration: 4s, renewDeadline: 3s, retryPeriod: 500ms}
+leases: {duration: 3s, renewDeadline: 2s, retryPeriod: 500ms}
 log: {format: text}
 `
 	if err := os.WriteFile(filepath.Join(w.dir, "windlass.yaml"), []byte(content), 0o600); err != nil {

@@ -235,7 +235,9 @@ func (f *feature) evict(ctx context.Context, a rotation.Evict) error {
 		return nil
 	}
 	f.index.apply(func(c *drain.Cluster) { c.SetAssumed(a.UID, false) })
-	if apierrors.IsTooManyRequests(err) {
+	// A budget that says no is told of by a watch; a server that has too much to do says
+	// when to come back.
+	if seconds, asked := apierrors.SuggestsClientDelay(err); apierrors.IsTooManyRequests(err) && (!asked || seconds == 0) {
 		return &kit.DeclinedError{Err: err}
 	}
 	return err
