@@ -104,7 +104,7 @@ func TestOpenAgreesWithAWalk(t *testing.T) {
 		from, to := change.Add(-60*time.Hour), change.Add(60*time.Hour)
 		openings, open := walk(schedules, zone, from, to)
 		// What opened before the walk is over by then.
-		for now := change.Add(-30 * time.Hour); now.Before(change.Add(30 * time.Hour)); now = now.Add(time.Duration(rapid.IntRange(1, 120).Draw(rt, "step")) * time.Minute) {
+		for now := change.Add(-30 * time.Hour); now.Before(change.Add(30 * time.Hour)); now = now.Add(time.Duration(rapid.IntRange(1, 300).Draw(rt, "step")) * time.Minute) {
 			got, until := parsed.Open(now)
 			if got != open[now] {
 				rt.Fatalf("at %v open is %v, and %v by the walk", now.In(zone), got, open[now])

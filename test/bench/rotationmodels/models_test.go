@@ -63,7 +63,7 @@ func TestPublishedFigures(t *testing.T) {
 func TestClosedForms(t *testing.T) {
 	t.Parallel()
 	const minute = 60
-	for _, nodes := range []int{20, 100, 500} {
+	for _, nodes := range []int{20, 100} {
 		w := Standard(nodes)
 		n, boot, drain := float64(nodes), w.Boot.Seconds(), w.Termination.Seconds()
 		up := func(seconds, step float64) float64 { return step * math.Ceil(seconds/step) }
