@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/install"
 	"windlass.dev/internal/installation"
 	installations "windlass.dev/internal/installation/controller"
 	"windlass.dev/internal/kit/plan"
@@ -118,7 +119,7 @@ func explain(ctx context.Context, c client.Client, name types.NamespacedName, no
 		}
 		return nil, fmt.Errorf("read Mattermost %s: %w", name, err)
 	}
-	s, err := installations.Observe(ctx, c, &mm)
+	s, err := installations.Observe(ctx, c, install.Namespace, &mm)
 	if err != nil {
 		return nil, fmt.Errorf("look at Mattermost %s: %w", name, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/install"
 	"windlass.dev/internal/installation"
 	installations "windlass.dev/internal/installation/controller"
 )
@@ -134,7 +135,7 @@ func planOne(ctx context.Context, c client.Client, resource *unstructured.Unstru
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(intent.Object, &mm); err != nil {
 		return p, fmt.Errorf("check Mattermost %s in a dry run: %w", name, err)
 	}
-	s, err := installations.Observe(ctx, c, &mm)
+	s, err := installations.Observe(ctx, c, install.Namespace, &mm)
 	if err != nil {
 		return p, fmt.Errorf("look at Mattermost %s: %w", name, err)
 	}

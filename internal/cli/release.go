@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/install"
 	"windlass.dev/internal/installation"
 	installations "windlass.dev/internal/installation/controller"
 )
@@ -177,7 +178,7 @@ func (r releaseOptions) begin(ctx context.Context, c client.Client, name types.N
 	}
 	before := mm.DeepCopy()
 	metav1.SetMetaDataAnnotation(&mm.ObjectMeta, v1beta1.ReleasedAnnotation, "true")
-	s, err := installations.Observe(ctx, c, &mm)
+	s, err := installations.Observe(ctx, c, install.Namespace, &mm)
 	if err != nil {
 		return result, fmt.Errorf("look at Mattermost %s: %w", name, err)
 	}

@@ -1,6 +1,6 @@
 // Package config is the one place that reads configuration: a typed, versioned,
-// strictly decoded file, and the three environment variables of the Mattermost
-// Operator that people have in their manifests.
+// strictly decoded file, the three environment variables of the Mattermost Operator
+// that people have in their manifests, and the namespace of the pod.
 package config
 
 import (
@@ -26,6 +26,9 @@ type Configuration struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 
+	// Namespace is Windlass' own: where clusters of a fleet are registered, and where
+	// admission is frozen. Also read from POD_NAMESPACE, which the Deployment sets.
+	Namespace string `json:"namespace,omitempty"`
 	// Namespaces confines all controllers to these namespaces, so that Roles are
 	// enough; empty means the whole cluster.
 	Namespaces []string `json:"namespaces,omitempty"`
@@ -35,6 +38,7 @@ type Configuration struct {
 
 	Installations Installations `json:"installations,omitzero"`
 	Rotations     Rotations     `json:"rotations,omitzero"`
+	Fleet         Fleet         `json:"fleet,omitzero"`
 	Leases        Leases        `json:"leases,omitzero"`
 	Metrics       Metrics       `json:"metrics,omitzero"`
 	Health        Health        `json:"health,omitzero"`
@@ -61,6 +65,15 @@ type Installations struct {
 // Rotations configures the controller of node rotations. Nodes belong to the whole
 // cluster: a Windlass that is confined to namespaces does not run it.
 type Rotations struct {
+	// Disabled switches the controller off.
+	Disabled bool `json:"disabled,omitempty"`
+	// Lease is held while the controller acts.
+	Lease Lease `json:"lease,omitzero"`
+}
+
+// Fleet configures the controller of FleetRotations. One that is confined to namespaces
+// has none: a fleet is the whole cluster's.
+type Fleet struct {
 	// Disabled switches the controller off.
 	Disabled bool `json:"disabled,omitempty"`
 	// Lease is held while the controller acts.
@@ -126,6 +139,7 @@ func Default() Configuration {
 	return Configuration{
 		APIVersion: APIVersion,
 		Kind:       Kind,
+		Namespace:  "windlass-system",
 		Resync:     metav1.Duration{Duration: 10 * time.Hour},
 		Installations: Installations{
 			Concurrency: 20,
@@ -133,6 +147,7 @@ func Default() Configuration {
 			Lease:       Lease{Namespace: "mattermost-operator", Name: "b78a986e.mattermost.com"},
 		},
 		Rotations: Rotations{Lease: Lease{Namespace: "windlass-system", Name: "windlass-rotation"}},
+		Fleet:     Fleet{Lease: Lease{Namespace: "windlass-system", Name: "windlass-fleet"}},
 		Leases: Leases{
 			Duration:      metav1.Duration{Duration: 15 * time.Second},
 			RenewDeadline: metav1.Duration{Duration: 10 * time.Second},
@@ -176,9 +191,16 @@ func Parse(content []byte) (Configuration, error) {
 	return cfg, cfg.validate()
 }
 
-// readEnvironment understands the variables of the Mattermost Operator.
+// readEnvironment understands the variables of the Mattermost Operator, and where the pod
+// runs.
 func (c *Configuration) readEnvironment(env func(string) (string, bool)) (notes []string, err error) {
 	var problems []error
+	if name, ok := env("POD_NAMESPACE"); ok && name != "" {
+		if c.Fleet.Lease.Namespace == c.Namespace {
+			c.Fleet.Lease.Namespace = name
+		}
+		c.Namespace = name
+	}
 	if text, ok := env("MAX_RECONCILE_CONCURRENCY"); ok && text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil {
@@ -222,9 +244,15 @@ func (c *Configuration) validate() error {
 			wrong("namespaces[%d] is %q, which is no namespace name", i, name)
 		}
 	}
-	for what, l := range map[string]Lease{"installations": c.Installations.Lease, "rotations": c.Rotations.Lease} {
+	if len(validation.IsDNS1123Label(c.Namespace)) > 0 {
+		wrong("namespace is %q, which is no namespace name", c.Namespace)
+	}
+	for _, l := range []struct {
+		path string
+		Lease
+	}{{"installations.lease", c.Installations.Lease}, {"rotations.lease", c.Rotations.Lease}, {"fleet.lease", c.Fleet.Lease}} {
 		if len(validation.IsDNS1123Label(l.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(l.Name)) > 0 {
-			wrong("%s.lease is %q in namespace %q; both have to be Kubernetes names", what, l.Name, l.Namespace)
+			wrong("%s is %q in namespace %q; both have to be Kubernetes names", l.path, l.Name, l.Namespace)
 		}
 	}
 	if t := c.Leases; !t.Disabled && !t.holds() {

@@ -22,6 +22,8 @@ const (
 	Namespace = "windlass-system"
 	// Name is that of its ServiceAccount, Deployment and roles.
 	Name = "windlass"
+	// fleetName is that of the ClusterRole to rotate fleets.
+	fleetName = Name + "-fleet"
 	// Identity is how the API server knows Windlass.
 	Identity = "system:serviceaccount:" + Namespace + ":" + Name
 )
@@ -49,7 +51,8 @@ func Objects(o Options) ([]*unstructured.Unstructured, error) {
 	if !o.WithoutDeployment && o.Replicas < 1 {
 		return nil, fmt.Errorf("--replicas is %d; want at least 1", o.Replicas)
 	}
-	lease := windlassconfig.Default().Installations.Lease
+	defaults := windlassconfig.Default()
+	lease := defaults.Installations.Lease
 	objects := []*unstructured.Unstructured{namespace(Namespace), namespace(lease.Namespace)}
 	definitions, err := read("crd")
 	if err != nil {
@@ -67,11 +70,11 @@ func Objects(o Options) ([]*unstructured.Unstructured, error) {
 	} else {
 		objects = append(objects, roles...)
 		objects = append(objects, bindings(roles)...)
+		objects = append(objects, leaseRole(defaults.Rotations.Lease)...)
+		objects = append(objects, fleetRole(defaults.Fleet.Lease)...)
 	}
 	objects = append(objects, leaseRole(lease)...)
-	if len(o.Namespaces) == 0 { // Nodes belong to nobody's namespace.
-		objects = append(objects, leaseRole(windlassconfig.Default().Rotations.Lease)...)
-	}
+	objects = append(objects, freezeRole()...)
 	objects = append(objects, reviewRole()...)
 	if o.WithoutDeployment {
 		return objects, nil

@@ -85,7 +85,7 @@ func protection() []*unstructured.Unstructured {
 }
 
 // confined makes, of each ClusterRole, a Role for each of the namespaces, and binds
-// it. What is the whole cluster's cannot be had that way.
+// it. What is the whole cluster's cannot be had that way, and fleets are.
 func confined(roles []*unstructured.Unstructured, namespaces []string) []*unstructured.Unstructured {
 	var all []*unstructured.Unstructured
 	for _, namespace := range namespaces {
@@ -122,6 +122,32 @@ func leaseRole(lease windlassconfig.Lease) []*unstructured.Unstructured {
 	}
 }
 
+// freezeRole allows looking whether somebody has frozen the admission of new
+// installations.
+func freezeRole() []*unstructured.Unstructured {
+	const role = Name + "-admission"
+	freeze := rule("coordination.k8s.io", []any{"leases"}, []any{"get", "list", "watch"})
+	freeze["resourceNames"] = []any{v1beta1.AdmissionFreeze}
+	return []*unstructured.Unstructured{
+		named("rbac.authorization.k8s.io/v1", "Role", Namespace, role, rules(freeze)),
+		binding("RoleBinding", "Role", Namespace, role),
+	}
+}
+
+// fleetRole allows reading by which Secrets clusters are registered, and holding the
+// lease under which fleets are rotated.
+func fleetRole(lease windlassconfig.Lease) []*unstructured.Unstructured {
+	const role = fleetName + "-registrations"
+	held := rule("coordination.k8s.io", []any{"leases"}, []any{"get", "update"})
+	held["resourceNames"] = []any{lease.Name}
+	return []*unstructured.Unstructured{
+		named("rbac.authorization.k8s.io/v1", "Role", Namespace, role, rules(
+			rule("", []any{"secrets"}, []any{"list"}), held, rule("coordination.k8s.io", []any{"leases"}, []any{"create"}),
+		)),
+		binding("RoleBinding", "Role", Namespace, role),
+	}
+}
+
 // reviewRole allows asking the API server who asks for metrics, and whether he may.
 func reviewRole() []*unstructured.Unstructured {
 	const role = Name + "-metrics-auth"
@@ -150,6 +176,7 @@ func deployment(o Options) *unstructured.Unstructured {
 		"livenessProbe":   probe("/healthz"),
 		"readinessProbe":  probe("/readyz"),
 		"resources":       object{"requests": object{"cpu": "50m", "memory": "64Mi"}, "limits": object{"memory": "512Mi"}},
+		"env":             []any{object{"name": "POD_NAMESPACE", "valueFrom": object{"fieldRef": object{"fieldPath": "metadata.namespace"}}}},
 		"securityContext": object{"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": object{"drop": []any{"ALL"}}},
 	}
 	pods := object{

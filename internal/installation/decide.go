@@ -31,6 +31,8 @@ type assessment struct {
 	Shape      v1beta1.Shape
 	// Paused says that nothing is to be changed.
 	Paused bool
+	// Frozen says why a new installation is not made yet; empty when it may be.
+	Frozen string
 	// Problems keep the installation from being converged at all.
 	Problems []Problem
 	Upgrade  upgrade
@@ -47,7 +49,8 @@ type assessment struct {
 }
 
 // Decide says what to do next about one installation, and why not more. All
-// that it waits for is watched; it wakes only to report counts that it held back.
+// that it waits for is watched; it wakes only to report counts that it held back, and
+// when a freeze runs out.
 func Decide(s Snapshot, now time.Time) plan.Plan {
 	a := assess(s)
 	p := plan.Plan{Why: a.notes(), Wake: untilCounts(s.Mattermost, now)}
@@ -55,6 +58,13 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 		p.Wake = companionRetry
 	}
 	if a.Deleting || a.Paused {
+		return p
+	}
+	if freeze := s.frozen(now); freeze != nil {
+		p.Why = append(p.Why, frozenNote("Mattermost/"+a.Mattermost.Name, freeze))
+		if left := freeze.Until.Sub(now); p.Wake == 0 || left < p.Wake {
+			p.Wake = left
+		}
 		return p
 	}
 	if a.WritesBack {

@@ -24,8 +24,9 @@ import (
 const messageLimit = 1024
 
 // Report returns a copy of the resource with the status it should now have.
-func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
+func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
 	a := assess(s)
+	a.freeze(p)
 	if mm := a.reportRelease(s, outcome, now); mm != nil {
 		return mm
 	}
@@ -33,7 +34,7 @@ func Report(s Snapshot, _ plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	mm := s.Mattermost.DeepCopy()
 	status := &mm.Status
 	status.ObservedGeneration = generation(s, a, outcome)
-	if !a.Paused && !a.Deleting && len(a.Problems) == 0 {
+	if !a.Paused && !a.Deleting && a.Frozen == "" && len(a.Problems) == 0 {
 		status.Shape = a.Shape // From here on it has objects of that shape.
 	}
 	status.Inventory = items(inventory.Next(a.Request, outcome))
@@ -215,6 +216,8 @@ func hindrance(a assessment, h health, outcome plan.Outcome) (s summary, hindere
 		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonDeleting, message: "The installation is being deleted; Kubernetes removes everything that it owns."}, true
 	case len(a.Problems) > 0:
 		return problem(a.Problems[0].Reason, problemsMessage(a.Problems), true)
+	case a.Frozen != "":
+		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonAdmissionFrozen, message: a.Frozen}, true
 	case len(a.Conflicts) > 0:
 		return problem(v1beta1.ReasonNotOwned, conflictsMessage(a.Conflicts), true)
 	case len(outcome.Failed) > 0:

@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -77,6 +78,9 @@ type Snapshot struct {
 	ReplicaSets []appsv1.ReplicaSet
 	// Jobs are those that the installation controls.
 	Jobs []batchv1.Job
+	// Freeze is the Lease that freezes the admission of new installations, whether or not
+	// somebody holds it; nil when there is none.
+	Freeze *coordinationv1.Lease
 	// Autoscaled says that a HorizontalPodAutoscaler sets the Deployment's replicas.
 	Autoscaled bool
 }

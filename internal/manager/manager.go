@@ -30,6 +30,7 @@ import (
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
 	"windlass.dev/internal/config"
+	fleet "windlass.dev/internal/fleetrotation/controller"
 	installations "windlass.dev/internal/installation/controller"
 	"windlass.dev/internal/kit"
 	"windlass.dev/internal/kit/lead"
@@ -155,7 +156,7 @@ func cacheOptions(cfg config.Configuration) cache.Options {
 		// A read of a kind that is not watched is a mistake, not a reason to
 		// start watching it.
 		ReaderFailOnMissingInformer: true,
-		ByObject:                    installations.CacheByObject(),
+		ByObject:                    installations.CacheByObject(cfg.Namespace),
 		DefaultTransform:            installations.StripMetadata,
 	}
 	if len(cfg.Namespaces) > 0 {
@@ -195,7 +196,7 @@ func metricsOptions(cfg config.Metrics) metricsserver.Options {
 func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host, hooks Hooks) error {
 	if !cfg.Installations.Disabled {
 		runnable, err := installations.New(ctx, host, installations.Options{
-			Concurrency: cfg.Installations.Concurrency, NewShape: v1beta1.Shape(cfg.Installations.Shape),
+			Concurrency: cfg.Installations.Concurrency, NewShape: v1beta1.Shape(cfg.Installations.Shape), Namespace: cfg.Namespace,
 		})
 		if err != nil {
 			return fmt.Errorf("installations controller: %w", err)
@@ -204,26 +205,55 @@ func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Con
 			return err
 		}
 	}
-	if cfg.Rotations.Disabled || len(cfg.Namespaces) > 0 {
-		return nil
+	if len(cfg.Namespaces) > 0 {
+		return nil // Nodes and fleets are of no namespace.
 	}
-	served, err := kit.Served(host.Mapper, kit.Kind{GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeRotation")})
-	if err != nil {
+	if err := addRotations(ctx, mgr, cfg, host, hooks); err != nil {
 		return fmt.Errorf("rotations controller: %w", err)
 	}
-	if !served {
-		host.Logger.Info("Rotations are switched off", "reason", "the cluster does not know the kind NodeRotation: run windlass install")
+	if err := addFleet(mgr, cfg, host); err != nil {
+		return fmt.Errorf("fleet controller: %w", err)
+	}
+	return nil
+}
+
+func addRotations(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host, hooks Hooks) error {
+	if cfg.Rotations.Disabled || !served(host, kit.Kind{GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeRotation")}) {
 		return nil
 	}
 	providers, err := hooks.providers(ctx, host)
 	if err != nil {
-		return fmt.Errorf("rotations controller: %w", err)
+		return err
 	}
 	runnable, err := rotations.New(ctx, host, rotations.Options{Providers: providers})
 	if err != nil {
-		return fmt.Errorf("rotations controller: %w", err)
+		return err
 	}
 	return addLed(mgr, cfg, cfg.Rotations.Lease, runnable)
+}
+
+func addFleet(mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host) error {
+	if cfg.Fleet.Disabled || !served(host, fleet.FleetRotations) {
+		return nil
+	}
+	runnable, err := fleet.New(host, fleet.Options{Namespace: cfg.Namespace})
+	if err != nil {
+		return err
+	}
+	return addLed(mgr, cfg, cfg.Fleet.Lease, runnable)
+}
+
+// served reports whether the cluster knows a kind. One that cannot be asked does not stop
+// those controllers that need no such kind.
+func served(host kit.Host, kind kit.Kind) bool {
+	known, err := kit.Served(host.Mapper, kind)
+	switch {
+	case err != nil:
+		host.Logger.Error(err, "Controller is switched off", "kind", kind.Kind)
+	case !known:
+		host.Logger.Info("Controller is switched off", "kind", kind.Kind, "reason", "the cluster does not know it: run windlass install")
+	}
+	return err == nil && known
 }
 
 // addLed runs a runnable while the lease is held.

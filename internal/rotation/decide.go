@@ -26,9 +26,9 @@ type decider struct {
 	groups   []*group
 	// unknown are those that would be worked on if anything was known of them.
 	unknown []*group
-	records  map[string][]*v1alpha1.NodeReplacement // by machine, of all groups
-	allow    *drain.Allowance
-	waits    []v1alpha1.Wait
+	records map[string][]*v1alpha1.NodeReplacement // by machine, of all groups
+	allow   *drain.Allowance
+	waits   []v1alpha1.Wait
 	// verdict is what the gates say together; its zero value is of a run without gates.
 	verdict gate.Verdict
 	// left is when pods of an owner left open nodes; found when it is first asked for.

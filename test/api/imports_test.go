@@ -53,7 +53,7 @@ func packages(t *testing.T) map[string]goPackage {
 }
 
 // pure are the packages that decide. What they reach of ours is pure too.
-var pure = []string{"internal/installation", "internal/drain", "internal/rotation", "internal/kit/plan", "internal/kit/inventory", "internal/window", "internal/gate", "test/bench/rotationmodels"}
+var pure = []string{"internal/installation", "internal/drain", "internal/rotation", "internal/admission", "internal/fleetrotation", "internal/kit/plan", "internal/kit/inventory", "internal/window", "internal/gate", "test/bench/rotationmodels"}
 
 // impure are what a decision may not reach for by itself.
 func impure(imported string) bool {

@@ -84,7 +84,8 @@ func shipped(t testing.TB) *rbacv1.ClusterRole {
 	return &role
 }
 
-// grant binds the rules, and the right to hold a lease, to a user of the test's own.
+// grant binds the rules, and the rights to hold a lease and to look whether admission is
+// frozen, to a user of the test's own.
 func grant(t testing.TB, namespace string, rules []rbacv1.PolicyRule) (user string) {
 	t.Helper()
 	user = "system:serviceaccount:" + namespace + ":windlass"
@@ -97,7 +98,7 @@ func grant(t testing.TB, namespace string, rules []rbacv1.PolicyRule) (user stri
 	}
 	leases := &rbacv1.Role{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
-		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}}},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get", "list", "watch", "create", "update"}}},
 	}
 	leasesBinding := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Subjects: subjects,
@@ -138,7 +139,7 @@ type windlass struct {
 // confined returns the shipped configuration for one namespace.
 func confined(namespace string) config.Configuration {
 	cfg := config.Default()
-	cfg.Namespaces = []string{namespace}
+	cfg.Namespace, cfg.Namespaces = namespace, []string{namespace}
 	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
 	cfg.Installations.Lease = config.Lease{Namespace: namespace, Name: "windlass"}
 	// Who ends gives the lease back, so that the next one only has to ask often. A busy

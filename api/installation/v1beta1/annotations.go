@@ -26,3 +26,8 @@ const (
 	// they got their credentials from changes.
 	RotationAnnotation = "windlass.dev/roll-on-rotation"
 )
+
+// AdmissionFreeze is the name of a Lease in Windlass' namespace. While somebody holds it,
+// no new installation is made; those that exist are looked after as always. Its holder is
+// who froze admission, and says so anew before the Lease runs out.
+const AdmissionFreeze = "windlass-admission-freeze"

@@ -83,6 +83,8 @@ const (
 	ReasonAmbiguous = "Ambiguous"
 	// ReasonPaused: an annotation says that nothing shall be changed.
 	ReasonPaused = "Paused"
+	// ReasonAdmissionFrozen: the cluster admits no new installations for now.
+	ReasonAdmissionFrozen = "AdmissionFrozen"
 	// ReasonPreUpgradeNotFound: the CronJob that has to run first does not exist.
 	ReasonPreUpgradeNotFound = "PreUpgradeNotFound"
 	// ReasonPreUpgradeRunning: what has to succeed before an upgrade is running.

@@ -18,7 +18,8 @@ var GroupVersion = schema.GroupVersion{Group: "nodes.windlass.dev", Version: "v1
 func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion,
 		&NodeImage{}, &NodeImageList{}, &NodeGroup{}, &NodeGroupList{},
-		&NodeRotation{}, &NodeRotationList{}, &NodeReplacement{}, &NodeReplacementList{})
+		&NodeRotation{}, &NodeRotationList{}, &NodeReplacement{}, &NodeReplacementList{},
+		&FleetRotation{}, &FleetRotationList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

@@ -6,11 +6,13 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -98,9 +100,14 @@ func companions() []kit.Kind {
 
 // CacheByObject says how the cache holds the kinds of this controller. A
 // cluster has many more Deployments, Jobs and Secrets than installations, so of
-// each only that is kept which is read, and of a Secret no value ever.
-func CacheByObject() map[client.Object]cache.ByObject {
+// each only that is kept which is read, and of a Secret no value ever. Of Leases there
+// is the one in Windlass' namespace that freezes admission.
+func CacheByObject(namespace string) map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{
+		&coordinationv1.Lease{}: {
+			Namespaces: map[string]cache.Config{namespace: {}},
+			Field:      fields.OneTermEqualSelector(metav1.ObjectNameField, v1beta1.AdmissionFreeze),
+		},
 		&v1beta1.Mattermost{}:                    {Transform: transform(func(*v1beta1.Mattermost) {})},
 		&appsv1.Deployment{}:                     {Transform: transform(keepDeployment)},
 		&corev1.Service{}:                        {Transform: transform(keepService)},

@@ -16,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -41,12 +42,14 @@ type Options struct {
 	// NewShape is that of installations of which nothing says their shape; empty is
 	// Standard.
 	NewShape v1beta1.Shape
+	// Namespace is Windlass' own, in which admission is frozen.
+	Namespace string
 }
 
 // New returns the controller, ready to be started. It has told the cache what
 // it watches, so the cache fills before the controller runs.
 func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable, error) {
-	f := &feature{cache: host.Reader, newShape: options.NewShape, optional: kit.Optional{
+	f := &feature{cache: host.Reader, newShape: options.NewShape, namespace: options.Namespace, optional: kit.Optional{
 		Mapper: host.Mapper, Cache: host.Cache, Clock: host.Clock, Handler: kit.Enqueue(kit.Settle, companionsNames(host.Reader)),
 	}}
 	engine := &kit.Engine[*v1beta1.Mattermost, installation.Snapshot]{
@@ -117,6 +120,7 @@ func watch(c controller.Controller, host kit.Host) error {
 		c.Watch(source.Kind[client.Object](host.Cache, &policyv1.PodDisruptionBudget{}, kit.Enqueue(kit.Settle, covered(host.Reader)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &corev1.Secret{}, kit.Enqueue(kit.Settle, referring(host.Reader, secretIndex)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &corev1.PersistentVolumeClaim{}, kit.Enqueue(kit.Settle, referring(host.Reader, claimIndex)))),
+		c.Watch(source.Kind[client.Object](host.Cache, &coordinationv1.Lease{}, kit.Enqueue(kit.Settle, waiting(host.Reader)))),
 	}
 	for _, kind := range written.Owned() {
 		problems = append(problems, c.Watch(source.Kind(host.Cache, kind.Object(), kit.EnqueueOwner(mattermosts.GroupKind()))))
@@ -209,6 +213,23 @@ func namesakesOf(ctx context.Context, cache client.Reader, mm *v1beta1.Mattermos
 		slices.SortFunc(all[host], func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
 	}
 	return all, nil
+}
+
+// waiting wakes the installations of which nothing was made yet.
+func waiting(cache client.Reader) func(context.Context, client.Object) []types.NamespacedName {
+	return func(ctx context.Context, _ client.Object) []types.NamespacedName {
+		var list v1beta1.MattermostList
+		if err := cache.List(ctx, &list); err != nil {
+			return nil // As in referring.
+		}
+		var names []types.NamespacedName
+		for i := range list.Items {
+			if !installation.Begun(&list.Items[i]) {
+				names = append(names, client.ObjectKeyFromObject(&list.Items[i]))
+			}
+		}
+		return names
+	}
 }
 
 // covered wakes the installations whose pods a disruption budget counts that none of

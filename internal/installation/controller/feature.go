@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -27,9 +28,10 @@ import (
 
 // feature connects the engine with the pure package.
 type feature struct {
-	cache    client.Reader
-	optional kit.Optional
-	newShape v1beta1.Shape
+	cache     client.Reader
+	optional  kit.Optional
+	newShape  v1beta1.Shape
+	namespace string
 }
 
 var _ kit.Feature[*v1beta1.Mattermost, installation.Snapshot] = (*feature)(nil)
@@ -40,6 +42,9 @@ func (f *feature) Observe(ctx context.Context, mm *v1beta1.Mattermost) (installa
 		return s, err
 	}
 	s.NewShape = f.newShape
+	if s.Freeze, err = observeFreeze(ctx, f.cache, f.namespace); err != nil {
+		return s, err
+	}
 	// Only reported, so that a look from the command line does without the right to it.
 	s.Namesakes, err = namesakesOf(ctx, f.cache, mm)
 	return s, err
@@ -95,10 +100,31 @@ func generate(g installation.GenerateSecret) *corev1.Secret {
 }
 
 // Observe reads from the API server what a decision about the installation needs,
-// for one look from the command line.
-func Observe(ctx context.Context, c client.Client, mm *v1beta1.Mattermost) (installation.Snapshot, error) {
+// for one look from the command line. Namespace is Windlass' own.
+func Observe(ctx context.Context, c client.Client, namespace string, mm *v1beta1.Mattermost) (installation.Snapshot, error) {
 	served := func(_ context.Context, kind kit.Kind) (bool, error) { return kit.Served(c.RESTMapper(), kind) }
-	return observe(ctx, uncached{c}, served, mm)
+	s, err := observe(ctx, uncached{c}, served, mm)
+	if err != nil {
+		return s, err
+	}
+	s.Freeze, err = observeFreeze(ctx, c, namespace)
+	if apierrors.IsForbidden(err) {
+		return s, nil // Who looks after an installation need not see Windlass' namespace.
+	}
+	return s, err
+}
+
+// observeFreeze reads whether the cluster admits new installations.
+func observeFreeze(ctx context.Context, reader client.Reader, namespace string) (*coordinationv1.Lease, error) {
+	var lease coordinationv1.Lease
+	err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: v1beta1.AdmissionFreeze}, &lease)
+	if apierrors.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // There is no freeze, and that is no error.
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get Lease/%s: %w", v1beta1.AdmissionFreeze, err)
+	}
+	return &lease, nil
 }
 
 // served reports whether the API server knows a kind. What it says yes to can be

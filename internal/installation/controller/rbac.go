@@ -9,6 +9,7 @@ package controller
 // the verb for claims, Secrets, databases and file stores, of which none is ever
 // deleted by a request. Objects are got past the cache when they are taken over
 // from the Mattermost Operator. Of Secrets only those are written that were generated.
+// Besides, a Role in Windlass' namespace lets it read the one Lease that freezes admission.
 
 // +kubebuilder:rbac:groups=installation.mattermost.com,resources=mattermosts,verbs=get;list;watch;update;patch
 // +kubebuilder:rbac:groups=installation.mattermost.com,resources=mattermosts/status,verbs=patch
