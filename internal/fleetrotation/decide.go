@@ -138,7 +138,7 @@ func (r *run) wave() {
 	}
 	if end := status.WaveDoneAt.Add(bakeOf(r.fleet)); r.now.Before(end) {
 		status.Phase = v1alpha1.Baking
-		r.wait("run", "", v1alpha1.ReasonBaking, fmt.Sprintf("Wave %d is left to itself for a while.", status.Wave), *status.WaveDoneAt, end)
+		r.wait("run", "", v1alpha1.ReasonBaking, capital(r.waveName(status.Wave))+" is left to itself for a while.", *status.WaveDoneAt, end)
 		r.wakeAt(end)
 		return
 	}
@@ -189,7 +189,7 @@ func (r *run) beginFrom(number int32) {
 			continue
 		}
 		if r.fleet.Spec.Paused {
-			r.wait("run", "", v1alpha1.ReasonPaused, fmt.Sprintf("Wave %d is begun when the run is resumed.", number), r.pausedSince(), time.Time{})
+			r.wait("run", "", v1alpha1.ReasonPaused, capital(r.waveName(number))+" is begun when the run is resumed.", r.pausedSince(), time.Time{})
 			return
 		}
 		at := r.time()
@@ -267,6 +267,13 @@ func finalizer(fleet *v1alpha1.FleetRotation, wanted bool) plan.Action {
 	}
 	return plan.Apply{Object: object}
 }
+
+// waveName counts from one, as people do.
+func (r *run) waveName(number int32) string {
+	return fmt.Sprintf("wave %d of %d", number+1, len(r.fleet.Spec.Waves))
+}
+
+func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
 // listed names at most five.
 func listed(names []string) string {

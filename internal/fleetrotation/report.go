@@ -88,11 +88,11 @@ func (r *run) summarise() summary {
 	case r.fleet.Spec.Paused && len(working) == 0:
 		return summary{reason: v1alpha1.ReasonPaused, message: "The run is paused, and no cluster is being rotated.", needsPerson: true}
 	case status.Phase == v1alpha1.Baking:
-		return summary{reason: v1alpha1.ReasonBaking, message: fmt.Sprintf("Wave %d is done and left to itself for a while.", status.Wave)}
+		return summary{reason: v1alpha1.ReasonBaking, message: capital(r.waveName(status.Wave)) + " is done and left to itself for a while."}
 	case len(working) == 0:
-		return summary{reason: v1alpha1.ReasonRotating, message: fmt.Sprintf("Wave %d waits for its clusters.", status.Wave)}
+		return summary{reason: v1alpha1.ReasonRotating, message: capital(r.waveName(status.Wave)) + " waits for its clusters."}
 	default:
-		return summary{reason: v1alpha1.ReasonRotating, message: fmt.Sprintf("In wave %d nodes are replaced in %s.", status.Wave, listed(working))}
+		return summary{reason: v1alpha1.ReasonRotating, message: fmt.Sprintf("In %s nodes are replaced in %s.", r.waveName(status.Wave), listed(working))}
 	}
 }
 

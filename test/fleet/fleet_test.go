@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/api/nodes/v1alpha1"
 	shared "windlass.dev/api/run/v1alpha1"
+	"windlass.dev/internal/cli"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/install"
 )
@@ -143,6 +145,56 @@ func TestFleet(t *testing.T) { //nolint:paralleltest // One run after the other.
 		goes(t, run.Name)
 	})
 
+	t.Run("from the command line", func(t *testing.T) {
+		canary.play(lasts)
+		other.play(succeeds)
+		if code, out, problems := command(t, "clusters"); code != 0 || !strings.Contains(out, "region=eu,stage=canary") || strings.Contains(out, " no ") {
+			t.Errorf("clusters: exit code %d\n%s%s", code, out, problems)
+		}
+		if code, out, problems := command(t, "start", "typed", "--wave", "stage=canary", "--wave", "", "--group", "workers"); code != 0 {
+			t.Fatalf("start: exit code %d\n%s%s", code, out, problems)
+		}
+		if code, _, problems := command(t, "start", "typed", "--wave", ""); code != 1 || !strings.Contains(problems, "already exists") {
+			t.Errorf("a second start: exit code %d, %s", code, problems)
+		}
+		rotating(t, reaches(t, "typed", v1alpha1.Rotating), canary)
+		if code, out, problems := command(t, "pause", "typed"); code != 0 {
+			t.Errorf("pause: exit code %d\n%s%s", code, out, problems)
+		}
+		canary.play(succeeds)
+		// What was begun is finished, and no more is begun.
+		eventually(t, func(ctx context.Context) (string, error) {
+			var run v1alpha1.FleetRotation
+			err := hub(t).Get(ctx, types.NamespacedName{Name: "typed"}, &run)
+			if !meta.IsStatusConditionTrue(run.Status.Conditions, v1alpha1.ConditionStalled) {
+				return fmt.Sprintf("the run to rest; its status is %+v", run.Status), err
+			}
+			return "", err
+		})
+		code, out, _ := command(t, "status", "typed")
+		if code != 3 || !strings.Contains(out, "1 done, 0 failed, of 2") || !strings.Contains(out, "Paused") {
+			t.Errorf("status: exit code %d\n%s", code, out)
+		}
+		thawed(t, canary, other)
+		if code, out, problems := command(t, "resume", "typed"); code != 0 {
+			t.Errorf("resume: exit code %d\n%s%s", code, out, problems)
+		}
+		reaches(t, "typed", v1alpha1.Succeeded)
+		if code, out, problems := command(t, "status", "typed", "-o", "json"); code != 0 || !strings.Contains(out, `"phase": "Succeeded"`) {
+			t.Errorf("status: exit code %d\n%s%s", code, out, problems)
+		}
+		canary.play(lasts)
+		if code, out, problems := command(t, "start", "aborted", "--wave", "stage=canary"); code != 0 {
+			t.Fatalf("start: exit code %d\n%s%s", code, out, problems)
+		}
+		rotating(t, reaches(t, "aborted", v1alpha1.Rotating), canary)
+		if code, out, problems := command(t, "abort", "aborted"); code != 0 {
+			t.Errorf("abort: exit code %d\n%s%s", code, out, problems)
+		}
+		reaches(t, "aborted", v1alpha1.Aborted)
+		thawed(t, canary, other)
+	})
+
 	t.Run("a gate that fails", func(t *testing.T) {
 		canary.play(func(rotation *v1alpha1.NodeRotation) {
 			succeeds(rotation)
@@ -192,6 +244,9 @@ func TestFleet(t *testing.T) { //nolint:paralleltest // One run after the other.
 				t.Error(err)
 			}
 		})
+		if code, out, problems := command(t, "clusters"); code != 3 || !strings.Contains(out, "connection refused") || strings.Contains(out+problems, token) {
+			t.Errorf("clusters: exit code %d\n%s%s", code, out, problems)
+		}
 		run := fleet("lost")
 		run.Spec.Waves = []v1alpha1.FleetWave{{Names: []string{"lost", "us-1"}}}
 		run.Spec.ClusterTimeoutSeconds = new(int32(15))
@@ -224,6 +279,14 @@ func TestFleet(t *testing.T) { //nolint:paralleltest // One run after the other.
 			t.Error("somebody else has lifted the freeze")
 		}
 	})
+}
+
+// command runs a command line about fleets.
+func command(t *testing.T, arguments ...string) (code int, out, problems string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = cli.Main(t.Context(), slices.Concat([]string{"fleet"}, arguments, []string{"--kubeconfig", clustertest.Kubeconfig()}), &stdout, &stderr)
+	return code, stdout.String(), stderr.String()
 }
 
 // goes waits until a run is gone.
