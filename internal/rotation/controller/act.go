@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -175,19 +176,23 @@ func (f *feature) mark(ctx context.Context, a rotation.Mark) error {
 	return f.tell(last)
 }
 
-// taint changes our taint only: a patch merges the list by its keys.
+// taint changes our taint only. The list of taints is replaced whole by every kind of
+// patch, so that the node is read first, and has to be as it was read.
 func (f *feature) taint(ctx context.Context, a rotation.Mark) (*unstructured.Unstructured, error) {
-	taint := map[string]any{"key": v1alpha1.OutdatedTaint, "effect": string(corev1.TaintEffectPreferNoSchedule)}
-	if !*a.Outdated {
-		taint["$patch"] = "delete"
+	n := &corev1.Node{}
+	if err := f.client.Get(ctx, types.NamespacedName{Name: a.Node}, n); err != nil {
+		return nil, client.IgnoreNotFound(err)
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": a.UID}, "spec": map[string]any{"taints": []any{taint}}})
-	if err != nil {
-		return nil, err
+	if n.UID != a.UID {
+		return nil, nil
 	}
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.Node}}
-	if err := f.client.Patch(ctx, n, client.RawPatch(types.StrategicMergePatchType, patch), client.FieldOwner(Manager)); err != nil {
-		return nil, err
+	before := n.DeepCopy()
+	n.Spec.Taints = slices.DeleteFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == v1alpha1.OutdatedTaint })
+	if *a.Outdated {
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: v1alpha1.OutdatedTaint, Effect: corev1.TaintEffectPreferNoSchedule})
+	}
+	if err := f.client.Patch(ctx, n, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(Manager)); err != nil {
+		return nil, client.IgnoreNotFound(err)
 	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(n)
 	return &unstructured.Unstructured{Object: content}, err
