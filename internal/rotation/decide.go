@@ -31,6 +31,8 @@ type decider struct {
 	waits   []v1alpha1.Wait
 	// verdict is what the gates say together; its zero value is of a run without gates.
 	verdict gate.Verdict
+	// surged are workloads that get one more replica by this decision.
+	surged map[string]bool
 	// left is when pods of an owner left open nodes; found when it is first asked for.
 	left map[string][]time.Time
 	// room is what open nodes need, computed when the first node could be opened.
@@ -38,7 +40,7 @@ type decider struct {
 }
 
 func newDecider(s Snapshot, now time.Time) *decider {
-	d := &decider{s: &s, now: now, recorded: &s.Run.Status, status: s.Run.Status.DeepCopy(), records: map[string][]*v1alpha1.NodeReplacement{}, allow: s.Cluster.Allowance()}
+	d := &decider{s: &s, now: now, recorded: &s.Run.Status, status: s.Run.Status.DeepCopy(), records: map[string][]*v1alpha1.NodeReplacement{}, surged: map[string]bool{}, allow: s.Cluster.Allowance()}
 	d.status.ObservedGeneration = s.Run.Generation
 	for i := range s.Records {
 		r := &s.Records[i]
@@ -66,6 +68,7 @@ func (d *decider) run() {
 }
 
 func (d *decider) goOn() {
+	d.wake(lookEvery)
 	d.load()
 	d.end()
 	d.judge()
@@ -78,12 +81,13 @@ func (d *decider) goOn() {
 	}
 	for _, g := range active {
 		d.resize(g)
-		d.mark(g)
 	}
 	d.waves(active)
 	d.open(active)
 	for _, g := range active {
-		d.finish(g)
+		if !d.finish(g) {
+			d.mark(g)
+		}
 	}
 	d.conclude()
 }
@@ -320,6 +324,10 @@ func (d *decider) wait(w v1alpha1.Wait) {
 // pollEvery is how often to look at a provider while it does what was asked: none of them
 // tells when it is done.
 const pollEvery = 5 * time.Second
+
+// lookEvery is how often to look at them otherwise: somebody else may have changed a group,
+// and what was seen may have been old.
+const lookEvery = 30 * time.Second
 
 func (d *decider) wake(after time.Duration) {
 	if d.plan.Wake == 0 || after < d.plan.Wake {

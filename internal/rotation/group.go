@@ -38,11 +38,10 @@ type group struct {
 	open, records int
 	// skipped machines were given back, and untried ones have still to be opened a first time.
 	skipped, untried int
-	// ended are the machines that this decision ends, and dropped those of them after
-	// which the group is one smaller. smaller says that one of them waits for that to be
-	// written down.
-	ended, dropped int
-	smaller        bool
+	// ended are the machines that are asked to end, and after is the size that the group has
+	// then.
+	ended int
+	after int32
 }
 
 // machine is one machine, with its node and its record.
@@ -90,6 +89,7 @@ func (d *decider) assess(g *group) {
 	if err != nil { // It was checked when the run began.
 		d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + g.name, Reason: v1alpha1.ReasonInvalidSpec, Message: err.Error()})
 	}
+	g.after = g.cloud.Size
 	g.machines = make([]*machine, 0, len(g.cloud.Machines))
 	outdated, updated := 0, 0
 	for i := range g.cloud.Machines {
@@ -301,11 +301,11 @@ func (d *decider) adopt(g *group) {
 	if by == 0 {
 		return
 	}
-	g.rec.Size = max(g.rec.Size+by, 0)
-	g.rec.Wanted, g.rec.Before = size, size
-	if g.cloud.Max > max(g.rec.Max, size) { // They raised the limit, not the run.
+	if g.cloud.Max > max(g.rec.Max, g.rec.Size+int32(g.surge), size) { // They raised the limit, not the run.
 		g.rec.Max = g.cloud.Max
 	}
+	g.rec.Size = max(g.rec.Size+by, 0)
+	g.rec.Wanted, g.rec.Before = size, size
 	g.rec.Max = max(g.rec.Max, g.rec.Size)
 	var err error
 	if g.surge, err = g.strategy.surgeOf(int(g.rec.Size)); err == nil {
@@ -320,7 +320,7 @@ func (d *decider) resize(g *group) {
 		d.prepare(g)
 		return
 	}
-	if g.smaller || g.dropped > 0 {
+	if g.after < g.cloud.Size {
 		return // It gets smaller by the machines that are ended.
 	}
 	size, wanted, was := g.cloud.Size, g.wanted(d.surging(g)), d.recordedGroup(g)
@@ -378,7 +378,7 @@ func (d *decider) prepare(g *group) {
 		step.Target = asTarget(target, g.cloud.Revision, d.ending())
 	}
 	d.step(step, "the group is to be guarded and brought to "+cmp.Or(target.Name, "rest"))
-	d.wake(pollEvery)
+	d.wake(time.Second)
 }
 
 func (d *decider) guardOf(g *group) cloud.Guard {
@@ -441,31 +441,34 @@ func (d *decider) markNode(n *drain.Node, outdated, made bool) {
 	}
 }
 
-// finish gives a group back when nothing is left to do for it.
-func (d *decider) finish(g *group) {
-	if !g.rec.Prepared || g.leaving > 0 || g.records > 0 || d.recorded.Phase != d.status.Phase {
-		return
+// finish gives a group back when nothing is left to do for it, and says whether that is so.
+func (d *decider) finish(g *group) bool {
+	if !g.rec.Prepared || g.leaving > 0 || g.records > 0 {
+		return false
+	}
+	if d.recorded.Phase != d.status.Phase {
+		return true
 	}
 	// A group that is too large because no machine of it could be emptied stays so.
 	size := max(g.rec.Size, int32(g.live))
 	if g.cloud.Size != size || d.recordedGroup(g).Wanted != size {
 		d.wake(pollEvery)
-		return
+		return true
 	}
 	if !d.aborting() && !d.settled(g) {
 		d.notReady(g)
-		return // The last of the new nodes are not Ready yet.
+		return true // The last of the new nodes are not Ready yet.
 	}
 	clean := true
 	for _, m := range g.machines {
 		clean = d.unmark(m) && clean
 	}
 	if !clean {
-		return
+		return true
 	}
 	if d.untouched(g) {
 		g.rec.Restored = true
-		return
+		return true
 	}
 	restore := Restore{Group: g.name, Guard: d.guardOf(g), Settings: cloud.Settings{Size: size, Max: max(g.rec.Max, size)}}
 	if d.ending() && g.rec.Former != nil && g.cloud.Capabilities.RollBack && (g.rec.Changed || !d.aborting()) {
@@ -473,6 +476,7 @@ func (d *decider) finish(g *group) {
 	}
 	d.step(restore, "nothing is left to do for the group")
 	d.wake(time.Second)
+	return true
 }
 
 // settled says that the group has all its machines, and all that are not outdated are Ready

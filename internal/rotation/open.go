@@ -30,6 +30,9 @@ func (d *decider) open(active []*group) {
 		d.wait(*why)
 		return
 	}
+	if d.recorded.WaveSize != d.status.WaveSize || d.recorded.Wave != d.status.Wave || d.recorded.Phase != d.status.Phase {
+		return // Which wave it is, is written down before a node of it is taken.
+	}
 	for _, g := range active {
 		if g.rec.Prepared && !d.changedMeanwhile(g) {
 			d.openGroup(g, active)
@@ -348,8 +351,14 @@ func (d *decider) quorum(active []*group) int {
 		if g.open > 0 || g.records > 0 {
 			return 0
 		}
-		if problem == "" && g.available < int(g.rec.Size) {
-			problem = fmt.Sprintf("%d of %d nodes of NodeGroup/%s are Ready", g.available, g.rec.Size, g.name)
+		up := 0
+		for _, m := range g.machines {
+			if m.State == cloud.Running && (d.ready(g, m) || m.node != nil && m.node.Ready() && m.node.Cordoned) {
+				up++ // A cordon keeps pods out, not the API server down.
+			}
+		}
+		if problem == "" && up < int(g.rec.Size) {
+			problem = fmt.Sprintf("%d of %d nodes of NodeGroup/%s are Ready", up, g.rec.Size, g.name)
 		}
 	}
 	if problem != "" {

@@ -53,29 +53,21 @@ func (d *decider) replaceAll(g *group) {
 			left[r] = d.s.Cluster.Count(n.Name)
 		}
 	}
-	// Those whose end was decided come first, in that order: so each asks for the same size
-	// when it is repeated.
+	// Those that are asked to end come first, each for the size that it was asked for.
 	slices.SortStableFunc(all, func(a, b *replacement) int {
-		return cmp.Or(a.committed(b), cmp.Compare(left[a], left[b]), strings.Compare(a.was.Name, b.was.Name))
+		return cmp.Or(cmp.Compare(b.sizeAfter(), a.sizeAfter()), cmp.Compare(left[a], left[b]), strings.Compare(a.was.Name, b.was.Name))
 	})
 	for _, r := range all {
 		r.decide()
 	}
 }
 
-// committed orders by when the end of the machine was decided, and puts others after.
-func (r *replacement) committed(other *replacement) int {
-	a, b := r.was.Status.TerminateAt, other.was.Status.TerminateAt
-	switch {
-	case a == nil && b == nil:
-		return 0
-	case a == nil:
-		return 1
-	case b == nil:
-		return -1
-	default:
-		return a.Compare(b.Time)
+// sizeAfter is the size that was written down; negative if none was.
+func (r *replacement) sizeAfter() int32 {
+	if size := r.was.Status.SizeAfter; size != nil {
+		return *size
 	}
+	return -1
 }
 
 // node is the node that is being replaced; nil if it is gone, or is another of that name.
@@ -368,7 +360,7 @@ func (r *replacement) terminating() {
 	if n := r.node(); n != nil && r.next.Forced == "" {
 		if r.s.Cluster.Left(n.Name, &r.g.strategy.drain) > 0 || !n.Cordoned {
 			r.phase(v1alpha1.Draining)
-			r.next.DrainedAt, r.next.TerminateAt = nil, nil
+			r.next.DrainedAt, r.next.TerminateAt, r.next.SizeAfter = nil, nil, nil
 			return
 		}
 	}
@@ -377,7 +369,11 @@ func (r *replacement) terminating() {
 	}
 	if policy := &r.g.strategy.drain; r.m.Registered && policy.LoadBalancers > 0 {
 		if until := metav1.NewTime(r.was.Status.TerminateAt.Add(policy.LoadBalancers)); r.now.Before(until.Time) {
-			r.step(Deregister{Group: r.g.name, Machine: r.m.ID}, "it has no pods any more")
+			if was := r.was.Status.Wait; was == nil || was.Reason != v1alpha1.ReasonLoadBalancers {
+				ask := Deregister{Group: r.g.name, Machine: r.m.ID}
+				r.step(ask, "it has no pods any more")
+				r.needs = append(r.needs, ask.String())
+			}
 			r.next.Wait = &v1alpha1.Wait{Subject: r.subject(), Reason: v1alpha1.ReasonLoadBalancers, Message: "load balancers still finish requests through it", Until: &until}
 			r.wake(pollEvery)
 			return
@@ -386,25 +382,32 @@ func (r *replacement) terminating() {
 	r.end()
 }
 
-// end ends the machine. The size is absolute, and follows from how many have still to go:
-// so the call can be repeated after a crash, and whoever comes late makes the group no
-// smaller. That it gets smaller is written down first, so that nobody else is taken to
-// have done it.
+// end ends the machine. The size that its group has then is absolute, and is written down
+// first: so the call is the same when it is repeated, whatever the provider shows meanwhile,
+// and nobody else is taken to have changed it.
 func (r *replacement) end() {
-	size := r.g.cloud.Size - int32(r.g.dropped)
-	if r.g.wanted(r.surging(r.g)-r.g.ended-1) < size {
-		size--
-		if was := r.recordedGroup(r.g); size < min(was.Wanted, was.Before) {
-			r.g.rec.Wanted, r.g.rec.Before = size, r.g.cloud.Size
-			r.g.smaller = true
-			r.g.dropped++
-			r.g.ended++
-			return
-		}
-		r.g.dropped++
+	g, was := r.g, r.recordedGroup(r.g)
+	if was.Wanted > g.cloud.Size {
+		r.wake(pollEvery) // It is about to grow, and would not if it was told otherwise.
+		return
 	}
-	r.step(End{Group: r.g.name, Machine: r.was.Spec.Instance, Size: size}, r.was.Spec.Reason)
-	r.g.ended++
+	size := r.was.Status.SizeAfter
+	if size == nil || *size > g.cloud.Size || *size < g.after-1 {
+		size = new(g.after)
+		if g.wanted(r.surging(g)-g.ended-1) < g.after {
+			*size--
+		}
+	}
+	g.ended++
+	g.after = min(g.after, *size)
+	if *size < was.Wanted {
+		g.rec.Wanted, g.rec.Before = g.after, g.cloud.Size
+	}
+	r.next.SizeAfter = size
+	if r.sizeAfter() != *size || *size < was.Wanted {
+		return // It is written down first.
+	}
+	r.step(End{Group: g.name, Machine: r.was.Spec.Instance, Size: *size}, r.was.Spec.Reason)
 	r.wake(pollEvery)
 }
 

@@ -25,7 +25,10 @@ func (r *replacement) surge(owner drain.Owner) {
 	}
 	i := slices.IndexFunc(r.next.Surges, func(s v1alpha1.WorkloadSurge) bool { return sameWorkload(s, want) && !s.Restored })
 	if i < 0 {
-		r.next.Surges = append(r.next.Surges, want)
+		if key := want.Kind + "/" + want.Namespace + "/" + want.Name; !r.surged[key] { // One node's record is enough.
+			r.surged[key] = true
+			r.next.Surges = append(r.next.Surges, want)
+		}
 		return
 	}
 	recorded := slices.ContainsFunc(r.was.Status.Surges, func(s v1alpha1.WorkloadSurge) bool { return s == r.next.Surges[i] })

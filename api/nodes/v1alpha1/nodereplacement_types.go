@@ -108,6 +108,9 @@ type NodeReplacementStatus struct {
 	// TerminateAt is when the machine was going to be ended.
 	// +optional
 	TerminateAt *metav1.Time `json:"terminateAt,omitempty"`
+	// SizeAfter is what size the group is asked to have when the machine is ended.
+	// +optional
+	SizeAfter *int32 `json:"sizeAfter,omitempty"`
 	// Forced says that the node was ended although not everything had left it, and why.
 	// +optional
 	Forced string `json:"forced,omitempty"`

@@ -877,6 +877,11 @@ func (in *NodeReplacementStatus) DeepCopyInto(out *NodeReplacementStatus) {
 		in, out := &in.TerminateAt, &out.TerminateAt
 		*out = (*in).DeepCopy()
 	}
+	if in.SizeAfter != nil {
+		in, out := &in.SizeAfter, &out.SizeAfter
+		*out = new(int32)
+		**out = **in
+	}
 	if in.FinishedAt != nil {
 		in, out := &in.FinishedAt, &out.FinishedAt
 		*out = (*in).DeepCopy()

@@ -7,14 +7,11 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"windlass.dev/api/nodes/v1alpha1"
-	"windlass.dev/internal/cloud"
-	"windlass.dev/internal/drain"
 	"windlass.dev/internal/kit/plan"
 	"windlass.dev/internal/rotation"
 )
@@ -28,7 +25,7 @@ func (w *World) Begin(spec v1alpha1.NodeRotationSpec) {
 func (w *World) Snapshot() rotation.Snapshot {
 	s := rotation.Snapshot{Run: w.Run, Groups: w.Groups, Clouds: map[string]rotation.Cloud{}, Cluster: w.Cluster}
 	for name, g := range w.Fleet {
-		s.Clouds[name] = g.describe()
+		s.Clouds[name] = w.view(g)
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.Records)) {
 		s.Records = append(s.Records, *w.Records[name])
@@ -41,7 +38,11 @@ func (w *World) Snapshot() rotation.Snapshot {
 func (w *World) Pass() (changed bool, wake time.Duration) {
 	w.Passes++
 	s := w.Snapshot()
+	began := time.Now()
 	p := rotation.Decide(s, w.Now)
+	if w.Decided != nil {
+		w.Decided(time.Since(began))
+	}
 	outcome := plan.Outcome{}
 	failed := map[string]bool{}
 	for _, step := range p.Steps {
@@ -59,17 +60,26 @@ func (w *World) Pass() (changed bool, wake time.Duration) {
 			continue
 		}
 		outcome.Done = append(outcome.Done, step)
+		changed = changed || told(step.Action)
 	}
 	after := rotation.Report(s, p, outcome, w.Now)
-	changed = len(outcome.Done) > 0
 	if !equality.Semantic.DeepEqual(w.Run.Status, after.Status) {
 		w.Run.Status, changed = after.Status, true
 	}
 	if len(outcome.Failed) > 0 && (p.Wake == 0 || p.Wake > time.Second) {
 		p.Wake = time.Second
 	}
-	w.watch()
 	return changed, p.Wake
+}
+
+// told says whether a watch tells the controller of what it did: clouds have none.
+func told(a plan.Action) bool {
+	switch a.(type) {
+	case rotation.Prepare, rotation.Resize, rotation.Protect, rotation.Deregister, rotation.End, rotation.Restore:
+		return false
+	default:
+		return true
+	}
 }
 
 // Crash is the error of a fault after which the controller is started anew.
@@ -93,6 +103,7 @@ func (w *World) act(a plan.Action) error {
 	if err := w.fault(a, false); err != nil {
 		return err
 	}
+	w.Actions++
 	if err := w.do(a); err != nil {
 		return err
 	}
@@ -107,6 +118,7 @@ func (w *World) do(action plan.Action) error {
 			w.Run.Finalizers = []string{v1alpha1.Finalizer}
 		}
 	case rotation.Open:
+		w.watchOpen(a.Record)
 		if w.Records[a.Record.Name] == nil {
 			r := a.Record.DeepCopy()
 			r.UID, r.Finalizers, r.CreationTimestamp = types.UID(w.id("record-")), []string{v1alpha1.Finalizer}, metav1.NewTime(w.Now)
@@ -114,6 +126,9 @@ func (w *World) do(action plan.Action) error {
 		}
 	case rotation.Record:
 		w.Records[a.Name].Status = *a.Status.DeepCopy()
+		if len(a.Status.Pods) > 1000 {
+			w.violate("record %s has %d pods", a.Name, len(a.Status.Pods))
+		}
 	case rotation.Close:
 		w.Records[a.Name].Finalizers = nil
 	case rotation.Mark:
@@ -136,13 +151,21 @@ func (w *World) doCloud(action plan.Action) error {
 		return w.prepare(w.Fleet[a.Group], a.Guard, a.Target)
 	case rotation.Resize:
 		g := w.Fleet[a.Group]
+		if a.Size < g.Size && g.live() > int(a.Size) {
+			w.violate("group %s is resized to %d machines and has %d", g.Name, a.Size, g.live())
+		}
 		g.Size, g.Max = a.Size, max(a.Size, g.Max)
 		w.fill(g)
+		w.watchSize(g)
 	case rotation.Protect:
 		for _, id := range a.Machines {
 			if m := w.Fleet[a.Group].machines[id]; m != nil {
 				m.Protected = true
 			}
+		}
+	case rotation.Deregister:
+		if m := w.Fleet[a.Group].machines[a.Machine]; m != nil {
+			w.after(20*time.Second, func() { m.Registered = false })
 		}
 	case rotation.End:
 		return w.endMachine(w.Fleet[a.Group], a.Machine, a.Size)
@@ -154,40 +177,10 @@ func (w *World) doCloud(action plan.Action) error {
 	return nil
 }
 
-func (w *World) mark(a rotation.Mark) {
-	n := w.nodes[a.Node]
-	if n == nil || n.UID != a.UID {
-		return
-	}
-	n = n.DeepCopy() // The index keeps what it is given.
-	w.nodes[a.Node] = n
-	if a.Cordon != nil {
-		n.Spec.Unschedulable = *a.Cordon
-		delete(n.Labels, corev1.LabelNodeExcludeBalancers)
-		if *a.Cordon {
-			n.Labels[corev1.LabelNodeExcludeBalancers] = "true"
-		}
-	}
-	if a.Outdated != nil {
-		n.Spec.Taints = nil
-		if *a.Outdated {
-			n.Spec.Taints = []corev1.Taint{{Key: v1alpha1.OutdatedTaint, Effect: corev1.TaintEffectPreferNoSchedule}}
-		}
-	}
-	if a.Hold != nil {
-		n.Annotations = map[string]string{}
-		if *a.Hold {
-			n.Annotations[drain.ScaleDownDisabled] = "true"
-		}
-	}
-	w.Cluster.SetNode(n)
-	w.schedule()
-}
-
 func (w *World) scale(a rotation.Scale) error {
 	s := w.sets[a.Name]
 	if s == nil || s.Replicas != int(a.From) {
-		return fmt.Errorf("scale %s: it has not %d replicas", a.Name, a.From)
+		return nil // Somebody else changed it.
 	}
 	for ; s.Replicas < int(a.To); s.Replicas++ {
 		w.makePod(s, "")
@@ -199,7 +192,7 @@ func (w *World) scale(a rotation.Scale) error {
 // setSize lets a workload want another number of pods; what is too much goes, the youngest first.
 func (w *World) setSize(s *Set, size int) {
 	s.Replicas = size
-	w.Cluster.SetWorkload(drain.Workload{Owner: drain.Owner{Kind: "ReplicaSet", Namespace: "apps", Name: s.Name}, Desired: int32(size)})
+	w.setWorkload(s)
 	names := slices.Sorted(maps.Keys(s.pods))
 	for _, uid := range slices.Backward(names) {
 		alive := 0
@@ -216,62 +209,6 @@ func (w *World) setSize(s *Set, size int) {
 	}
 	w.count(s)
 	w.schedule()
-}
-
-// watch looks for what may never be.
-func (w *World) watch() {
-	for _, g := range sortedGroups(w.Fleet) {
-		rec := recordOf(w.Run, g.Name)
-		if rec == nil {
-			continue
-		}
-		live, cordoned, up := 0, 0, 0
-		for id, m := range g.machines {
-			if m.State == cloud.Ending {
-				continue
-			}
-			live++
-			if n := w.nodes["node-"+id]; n != nil {
-				if n.Spec.Unschedulable {
-					cordoned++
-				} else if ready(n) {
-					up++
-				}
-			}
-		}
-		surge, unavailable := limits(w.Run, w.Groups[g.Name], int(rec.Size))
-		if live > int(rec.Size)+surge {
-			w.violate("group %s has %d machines; its size is %d and the surge %d", g.Name, live, rec.Size, surge)
-		}
-		if cordoned > 0 && up < int(rec.Size)-unavailable && !g.Broken {
-			w.violate("group %s has %d nodes that take pods, and %d cordoned; its size is %d and %d may be unavailable", g.Name, up, cordoned, rec.Size, unavailable)
-		}
-	}
-	for _, s := range w.sets {
-		w.watchSet(s)
-	}
-}
-
-func (w *World) watchSet(s *Set) {
-	if s.Never {
-		return
-	}
-	healthy := 0
-	for _, p := range s.pods {
-		if p.DeletionTimestamp == nil && len(p.Status.Conditions) > 0 {
-			healthy++
-		}
-	}
-	want := s.Replicas - s.Unavailable
-	switch {
-	case s.Available >= 0:
-		want = s.Available
-	case s.Unavailable < 0: // The default: a quarter, and at least one.
-		want = s.Replicas - max(s.Replicas/4, 1)
-	}
-	if healthy < want {
-		w.violate("workload %s has %d healthy pods of %d", s.Name, healthy, want)
-	}
 }
 
 func recordOf(run *v1alpha1.NodeRotation, group string) *v1alpha1.GroupRotation {

@@ -37,9 +37,17 @@ type Group struct {
 	Run       string
 	// Broken machines never become nodes.
 	Broken bool
+	// Capacity is how many machines there can be; 0 for any number.
+	Capacity int
+	// Balanced groups have their machines in load balancers.
+	Balanced bool
 
 	machines map[string]*cloud.Machine
-	created  map[string]bool
+	lacking  time.Time // when a launch last failed
+	seen     *rotation.Cloud
+	// before is what the group was like, and what of that others changed.
+	size, max int32
+	suspended []string
 }
 
 // AddGroup makes a group of Ready nodes that run the first version of its template.
@@ -48,6 +56,7 @@ func (w *World) AddGroup(g Group, role v1alpha1.Role) *Group {
 	if len(g.Zones) == 0 {
 		g.Zones = []string{"a"}
 	}
+	g.size, g.max, g.suspended = g.Size, g.Max, slices.Clone(g.Suspended)
 	w.Fleet[g.Name] = &g
 	w.Groups[g.Name] = &v1alpha1.NodeGroup{ObjectMeta: metav1.ObjectMeta{Name: g.Name, UID: types.UID("uid-" + g.Name)}, Spec: v1alpha1.NodeGroupSpec{Role: role, Provider: v1alpha1.Provider{Simulated: &v1alpha1.SimulatedGroup{Name: g.Name}}}}
 	for range g.Size {
@@ -76,11 +85,19 @@ func (w *World) up(g *Group, m *cloud.Machine) {
 	if m.State != cloud.Launching {
 		return
 	}
-	m.State = cloud.Running
+	m.State, m.Registered = cloud.Running, g.Balanced
 	if g.Broken && m.Template != template(g, 1) {
 		return
 	}
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-" + m.ID, UID: types.UID("uid-" + m.ID), CreationTimestamp: metav1.NewTime(w.Now), Labels: map[string]string{corev1.LabelTopologyZone: m.Zone, corev1.LabelHostname: "node-" + m.ID}},
+	w.join(g, m)
+}
+
+// join makes the Node of a machine, or makes it again.
+func (w *World) join(g *Group, m *cloud.Machine) {
+	if m.State != cloud.Running || w.nodes["node-"+m.ID] != nil {
+		return
+	}
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-" + m.ID, UID: types.UID(w.id("uid-" + m.ID + "-")), CreationTimestamp: metav1.NewTime(w.Now), Labels: map[string]string{corev1.LabelTopologyZone: m.Zone, corev1.LabelHostname: "node-" + m.ID}},
 		Spec: corev1.NodeSpec{ProviderID: m.ProviderID},
 		Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(g.CPU, resource.DecimalSI), corev1.ResourcePods: resource.MustParse("110")},
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(w.Now)}}}}
@@ -92,24 +109,43 @@ func (w *World) up(g *Group, m *cloud.Machine) {
 
 // fill launches what the group lacks.
 func (w *World) fill(g *Group) {
-	live := 0
+	for g.live() < int(g.Size) {
+		if g.Capacity > 0 && g.live() >= g.Capacity {
+			g.lacking = w.Now
+			return
+		}
+		m := w.launch(g)
+		w.after(w.vary(w.Boot), func() { w.up(g, m) })
+	}
+}
+
+// live is how many machines there are that are not being ended.
+func (g *Group) live() (n int) {
 	for _, m := range g.machines {
 		if m.State != cloud.Ending {
-			live++
+			n++
 		}
 	}
-	for ; live < int(g.Size); live++ {
-		m := w.launch(g)
-		w.after(w.Boot, func() { w.up(g, m) })
+	return n
+}
+
+// view is what the controller sees of a group: what is, or what it saw before.
+func (w *World) view(g *Group) rotation.Cloud {
+	if g.seen == nil || w.Stale == nil || !w.Stale() {
+		g.seen = new(g.describe())
 	}
+	return *g.seen
 }
 
 // describe is what the controller sees of a group.
 func (g *Group) describe() rotation.Cloud {
-	c := rotation.Cloud{Capabilities: cloud.Capabilities{Surge: true, ApplyImages: true, TemplateVersions: true, RollBack: true, ControlPlane: true}}
+	c := rotation.Cloud{Capabilities: cloud.Capabilities{Surge: true, ApplyImages: true, TemplateVersions: true, RollBack: true, Deregister: true, ControlPlane: true}}
 	c.ID, c.Size, c.Min, c.Max, c.Run = g.Name, g.Size, g.Min, g.Max, g.Run
 	c.Revision = cloud.Revision{Template: template(g, g.Version), Images: []string{image(g.Version)}}
 	c.Suspended, c.Suspendable = slices.Clone(g.Suspended), []string{"Rebalance"}
+	if !g.lacking.IsZero() {
+		c.Problems = []cloud.Problem{{Reason: cloud.ReasonCapacity, Message: "there is no capacity", At: g.lacking}}
+	}
 	for _, id := range slices.Sorted(maps.Keys(g.machines)) {
 		c.Machines = append(c.Machines, *g.machines[id])
 	}
@@ -149,43 +185,49 @@ func (w *World) endMachine(g *Group, id string, size int32) error {
 	if size != g.Size && size != g.Size-1 {
 		return fmt.Errorf("end %s: the group wants %d machines, not %d or %d", id, g.Size, size, size+1)
 	}
-	name := "node-" + id
-	for _, p := range w.pods {
-		if p.Spec.NodeName == name && p.DeletionTimestamp == nil {
-			w.violate("machine %s is ended with Pod %s on it", id, p.Name)
-		}
-	}
-	if phase := w.Run.Status.Phase; (phase == v1alpha1.Rotating || phase == v1alpha1.Baking) && m.Template == template(g, g.Version) {
-		w.violate("machine %s is ended although it is not outdated", id)
-	}
+	w.watchEnd(g, m)
 	g.Size = size
+	w.Emptied = w.Now
+	w.ending(g, m)
+	return nil
+}
+
+// ending is what happens to a machine that is told to end.
+func (w *World) ending(g *Group, m *cloud.Machine) {
 	m.State = cloud.Ending
 	w.after(30*time.Second, func() {
-		delete(g.machines, id)
-		w.removeNode(name)
+		delete(g.machines, m.ID)
+		w.removeNode("node-" + m.ID)
 	})
 	w.fill(g)
-	return nil
 }
 
 func (w *World) removeNode(name string) {
 	if w.nodes[name] == nil {
 		return
 	}
-	for _, p := range w.pods {
-		if p.Spec.NodeName == name {
-			w.removePod(p)
-		}
-	}
 	delete(w.nodes, name)
 	delete(w.free, name)
 	w.Cluster.DeleteNode(name)
+	for _, uid := range slices.Sorted(maps.Keys(w.pods)) {
+		if p := w.pods[uid]; p != nil && p.Spec.NodeName == name {
+			w.removePod(p)
+		}
+	}
 }
 
 func (w *World) restore(g *Group, guard cloud.Guard, settings cloud.Settings, former cloud.Target) error {
+	if g.Run == "" {
+		return nil
+	}
+	if settings.Size < g.Size && g.live() > int(settings.Size) {
+		w.violate("group %s is restored to %d machines and has %d", g.Name, settings.Size, g.live())
+	}
 	g.Run = ""
 	g.Suspended = slices.DeleteFunc(g.Suspended, func(one string) bool { return slices.Contains(guard.Suspend, one) })
-	g.Max = settings.Max
+	if g.Max = settings.Max; g.Max < g.Size {
+		w.violate("group %s is restored to a maximum of %d and wants %d", g.Name, g.Max, g.Size)
+	}
 	for _, m := range g.machines {
 		m.Protected = false
 	}

@@ -33,12 +33,19 @@ type World struct {
 	// Fault, if set, is asked before and after each action of the controller; an error
 	// before is one of the call, and one after is a crash.
 	Fault func(action string, after bool) error
+	// Stale, if set, says whether the controller sees a group as it last did.
+	Stale func() bool
 	// Violations are what should never have happened.
 	Violations []string
-	// Evictions counts how often pods were asked to go, and Pods how many there are.
-	Evictions int
-	// Passes counts decisions, and DecideTime how long they took in real time.
-	Passes int
+	// Evictions counts how often pods were asked to go, Passes decisions, and Actions what
+	// was carried out.
+	Evictions, Passes, Actions int
+	// Emptied is when the last machine was told to end.
+	Emptied time.Time
+	// Jitter is by how much boots and pods differ at most.
+	Jitter time.Duration
+	// Decided, if set, is told how long each decision took in real time.
+	Decided func(time.Duration)
 
 	Cluster *drain.Cluster
 	Run     *v1alpha1.NodeRotation
@@ -46,6 +53,8 @@ type World struct {
 	Groups  map[string]*v1alpha1.NodeGroup
 	Fleet   map[string]*Group
 
+	others  map[string]others // what others did to a node, by its name
+	meddled time.Time         // when others last did something
 	events  events
 	number  int
 	nodes   map[string]*corev1.Node
@@ -65,14 +74,15 @@ type Set struct {
 	// Unavailable and Available are the budget's; both negative for none.
 	Unavailable, Available int
 
-	pods map[types.UID]*corev1.Pod
+	original int // replicas
+	pods     map[types.UID]*corev1.Pod
 }
 
 // New returns an empty world.
 func New(start time.Time) *World {
 	return &World{Now: start, Boot: 90 * time.Second, PodReady: 30 * time.Second, PodEnd: 10 * time.Second, Cluster: drain.NewCluster(),
 		Records: map[string]*v1alpha1.NodeReplacement{}, Groups: map[string]*v1alpha1.NodeGroup{}, Fleet: map[string]*Group{},
-		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, sets: map[string]*Set{}, free: map[string]*[3]int64{}}
+		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, sets: map[string]*Set{}, free: map[string]*[3]int64{}, others: map[string]others{}}
 }
 
 type event struct {
@@ -110,26 +120,44 @@ func (w *World) id(prefix string) string {
 	return fmt.Sprintf("%s%06d", prefix, w.number)
 }
 
+// vary makes a time one of those that things take.
+func (w *World) vary(d time.Duration) time.Duration {
+	if w.Jitter > 0 {
+		w.number++
+		d += time.Duration(w.number) * 7919 * time.Second % w.Jitter
+	}
+	return d
+}
+
 func (w *World) violate(format string, args ...any) {
 	w.Violations = append(w.Violations, w.Now.Format(time.TimeOnly)+" "+fmt.Sprintf(format, args...))
 }
 
 // AddSet makes a workload; its pods are put on nodes by the next Settle.
 func (w *World) AddSet(s Set) {
+	s.original = s.Replicas
 	s.pods = map[types.UID]*corev1.Pod{}
 	w.sets[s.Name] = &s
-	w.Cluster.SetWorkload(drain.Workload{Owner: drain.Owner{Kind: "ReplicaSet", Namespace: "apps", Name: s.Name}, Desired: int32(s.Replicas)})
+	w.setWorkload(&s)
 	for range s.Replicas {
 		w.makePod(&s, "")
 	}
 	w.count(&s)
 }
 
+// setWorkload tells the index of a ReplicaSet and the Deployment of the same name.
+func (w *World) setWorkload(s *Set) {
+	deployment := drain.Owner{Kind: "Deployment", Namespace: "apps", Name: s.Name}
+	w.Cluster.SetWorkload(drain.Workload{Owner: deployment, Desired: int32(s.Replicas)})
+	w.Cluster.SetWorkload(drain.Workload{Owner: drain.Owner{Kind: "ReplicaSet", Namespace: "apps", Name: s.Name}, Desired: int32(s.Replicas), Parent: deployment})
+}
+
 // Place puts a Ready pod of a workload on a node, and counts it among its replicas.
 func (w *World) Place(set, node string) {
 	s := w.sets[set]
 	s.Replicas++
-	w.Cluster.SetWorkload(drain.Workload{Owner: drain.Owner{Kind: "ReplicaSet", Namespace: "apps", Name: s.Name}, Desired: int32(s.Replicas)})
+	s.original++
+	w.setWorkload(s)
 	p := w.makePod(s, node)
 	w.readyPod(p, s)
 	w.count(s)
@@ -191,7 +219,7 @@ func (w *World) schedule() {
 		w.bind(p, node)
 		w.Cluster.SetPod(p)
 		if !s.Never {
-			w.after(w.PodReady, func() { w.readyPod(p, s) })
+			w.after(w.vary(w.PodReady), func() { w.readyPod(p, s) })
 		}
 	}
 	w.pending = left
@@ -223,12 +251,7 @@ func (w *World) count(s *Set) {
 	if s.Unavailable < 0 && s.Available < 0 {
 		return
 	}
-	healthy := 0
-	for _, p := range s.pods {
-		if p.DeletionTimestamp == nil && len(p.Status.Conditions) > 0 {
-			healthy++
-		}
-	}
+	healthy := s.healthy()
 	b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: s.Name}, Spec: policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": s.Name}}}}
 	want := s.Replicas - s.Unavailable
 	if s.Available >= 0 {
@@ -251,13 +274,7 @@ func (w *World) evict(uid types.UID, force bool) error {
 	s := w.sets[p.Labels["app"]]
 	isReady := len(p.Status.Conditions) > 0
 	if isReady && !force && (s.Unavailable >= 0 || s.Available >= 0) {
-		healthy := 0
-		for _, other := range s.pods {
-			if other.DeletionTimestamp == nil && len(other.Status.Conditions) > 0 {
-				healthy++
-			}
-		}
-		want := s.Replicas - s.Unavailable
+		healthy, want := s.healthy(), s.Replicas-s.Unavailable
 		if s.Available >= 0 {
 			want = s.Available
 		}
@@ -265,14 +282,43 @@ func (w *World) evict(uid types.UID, force bool) error {
 			return fmt.Errorf("evict %s: %w", p.Name, errBudget)
 		}
 	}
+	if isReady && !force && s.Unavailable < 0 && s.Available < 0 && s.healthy()-1 < s.Replicas-max(s.Replicas/4, 1) {
+		w.violate("Pod %s is evicted with %d healthy of %d", p.Name, s.healthy(), s.Replicas)
+	}
 	w.Evictions++
+	w.endPod(p, s)
+	return nil
+}
+
+// endPod is what happens to a pod that is asked to go.
+func (w *World) endPod(p *corev1.Pod, s *Set) {
 	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = new(metav1.NewTime(w.Now.Add(30*time.Second))), new(int64(30))
 	w.Cluster.SetPod(p)
-	w.makePod(s, "")
+	if s.alive() < s.Replicas {
+		w.makePod(s, "")
+	}
 	w.after(w.PodEnd, func() { w.removePod(p) })
 	w.count(s)
 	w.schedule()
-	return nil
+}
+
+// alive is how many pods of a workload are not going, and healthy how many of them are Ready.
+func (s *Set) alive() (n int) {
+	for _, p := range s.pods {
+		if p.DeletionTimestamp == nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *Set) healthy() (n int) {
+	for _, p := range s.pods {
+		if p.DeletionTimestamp == nil && len(p.Status.Conditions) > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func (w *World) removePod(p *corev1.Pod) {
@@ -281,7 +327,9 @@ func (w *World) removePod(p *corev1.Pod) {
 	}
 	s := w.sets[p.Labels["app"]]
 	delete(w.pods, p.UID)
-	delete(s.pods, p.UID)
+	if delete(s.pods, p.UID); s.alive() < s.Replicas { // It was lost with its node.
+		w.makePod(s, "")
+	}
 	if room := w.free[p.Spec.NodeName]; room != nil {
 		room[0] += s.CPU
 		room[2]++

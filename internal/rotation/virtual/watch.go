@@ -1,0 +1,155 @@
+package virtual
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/drain"
+	"windlass.dev/internal/rotation"
+)
+
+// undisturbed says that nobody else did anything lately that could be taken for the run's.
+func (w *World) undisturbed() bool {
+	return w.meddled.IsZero() || w.Now.Sub(w.meddled) > 10*time.Minute
+}
+
+// watchCordon looks whether enough nodes take pods when one is cordoned.
+func (w *World) watchCordon(n *corev1.Node) {
+	if n.Spec.Unschedulable || !ready(n) || !w.undisturbed() {
+		return
+	}
+	for _, g := range sortedGroups(w.Fleet) {
+		rec := recordOf(w.Run, g.Name)
+		if rec == nil || g.machines[machineOf(n)] == nil {
+			continue
+		}
+		up := -1 // The node itself.
+		for id := range g.machines {
+			if other := w.nodes["node-"+id]; other != nil && !other.Spec.Unschedulable && ready(other) {
+				up++
+			}
+		}
+		if _, unavailable := limits(w.Run, w.Groups[g.Name], int(rec.Size)); up < int(rec.Size)-unavailable {
+			w.violate("%s is cordoned, and then %d nodes of group %s take pods; its size is %d and %d may be unavailable", n.Name, up, g.Name, rec.Size, unavailable)
+		}
+	}
+}
+
+func machineOf(n *corev1.Node) string { return n.Name[len("node-"):] }
+
+// watchSize looks whether a group is larger than it may be.
+func (w *World) watchSize(g *Group) {
+	rec := recordOf(w.Run, g.Name)
+	if rec == nil || !w.undisturbed() {
+		return
+	}
+	if surge, _ := limits(w.Run, w.Groups[g.Name], int(rec.Size)); g.live() > int(rec.Size)+surge {
+		w.violate("group %s has %d machines; its size is %d and the surge %d", g.Name, g.live(), rec.Size, surge)
+	}
+}
+
+// watchOpen looks whether a node may be opened.
+func (w *World) watchOpen(r *v1alpha1.NodeReplacement) {
+	phase := w.Run.Status.Phase
+	ending := phase == v1alpha1.Aborting || phase == v1alpha1.RollingBack
+	if w.Run.Spec.Paused && !ending {
+		w.violate("%s is opened while the run is paused", r.Spec.Node)
+	}
+	if phase == v1alpha1.Baking {
+		w.violate("%s is opened while a wave is watched", r.Spec.Node)
+	}
+	st := w.Run.Spec.Strategy
+	if ending || st == nil || st.Canary == nil || w.Run.Status.Wave > 0 {
+		return
+	}
+	n := int32(1)
+	for _, other := range w.Records {
+		if other.Spec.Group == r.Spec.Group && other.Name != r.Name && other.Status.Phase != v1alpha1.SkippedPhase && other.Status.Phase != v1alpha1.Reverted {
+			n++
+		}
+	}
+	if n > max(st.Canary.Nodes, 1) && w.Run.Status.WaveSize > 0 {
+		w.violate("%s is opened, the %dth of a canary of %d", r.Spec.Node, n, st.Canary.Nodes)
+	}
+}
+
+// watchEnd looks whether a machine may be ended.
+func (w *World) watchEnd(g *Group, m *cloud.Machine) {
+	record := &v1alpha1.NodeReplacement{}
+	for _, r := range w.Records {
+		if r.Spec.Instance == m.ID && !rotation.Closed(r.Status.Phase) {
+			record = r
+		}
+	}
+	if record.Status.TerminateAt == nil {
+		w.violate("machine %s is ended, and that was not written down", m.ID)
+	}
+	for _, p := range w.pods {
+		if p.Spec.NodeName == "node-"+m.ID && record.Status.Forced == "" {
+			w.violate("machine %s is ended with Pod %s on it", m.ID, p.Name)
+		}
+	}
+	if m.Registered && w.Now.Before(record.Status.TerminateAt.Add(5*time.Minute)) {
+		w.violate("machine %s is ended while load balancers send requests to it", m.ID)
+	}
+	phase := w.Run.Status.Phase
+	if (phase == v1alpha1.Rotating || phase == v1alpha1.Baking) && m.Template == template(g, g.Version) && w.undisturbed() {
+		w.violate("machine %s is ended although it is not outdated", m.ID)
+	}
+}
+
+// Left looks, after the run, for what it left behind.
+func (w *World) Left() {
+	for _, g := range sortedGroups(w.Fleet) {
+		if g.Size != g.size && w.Run.Status.Phase != v1alpha1.Failed {
+			w.violate("group %s is left with a size of %d, and should have %d", g.Name, g.Size, g.size)
+		}
+		if g.Max != g.max {
+			w.violate("group %s is left with a maximum of %d, and should have %d", g.Name, g.Max, g.max)
+		}
+		if !slices.Equal(g.Suspended, g.suspended) || g.Run != "" {
+			w.violate("group %s is left with %v suspended and the mark %q", g.Name, g.Suspended, g.Run)
+		}
+		for _, m := range g.machines {
+			if m.Protected {
+				w.violate("machine %s is left protected", m.ID)
+			}
+		}
+	}
+	for _, name := range w.Names() {
+		n := w.nodes[name]
+		if n.Spec.Unschedulable && !w.others[name].cordoned {
+			w.violate("%s is left cordoned", name)
+		}
+		if !n.Spec.Unschedulable && w.others[name].cordoned {
+			w.violate("%s was cordoned by somebody else and is not any more", name)
+		}
+		if _, excluded := n.Labels[corev1.LabelNodeExcludeBalancers]; excluded != w.others[name].excluded {
+			w.violate("%s is left excluded from load balancers: %t", name, excluded)
+		}
+		if len(n.Spec.Taints) > 0 {
+			w.violate("%s is left with taints", name)
+		}
+		if n.Annotations[drain.ScaleDownDisabled] != "" && !w.others[name].held {
+			w.violate("%s is left held", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.sets)) {
+		if s := w.sets[name]; s.Replicas != s.original {
+			w.violate("workload %s is left with %d replicas of %d", name, s.Replicas, s.original)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.Records)) {
+		if len(w.Records[name].Finalizers) > 0 {
+			w.violate("record %s is left with a finalizer", name)
+		}
+	}
+	if len(w.Run.Finalizers) > 0 {
+		w.violate("the run is left with a finalizer")
+	}
+}
