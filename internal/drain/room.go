@@ -111,7 +111,10 @@ func (r *Room) place(p *Pod) (undo func(), lack string) {
 		slices.SortStableFunc(where, func(a, b string) int { return cmp.Compare(counts.zones[a], counts.zones[b]) })
 	}
 	lack = "no node accepts it"
-	if len(where) == 0 {
+	switch {
+	case len(r.names) == 0:
+		return nil, "none is there to take it"
+	case len(where) == 0:
 		return nil, fmt.Sprintf("its volumes are in %v", zones)
 	}
 	for _, zone := range where {
