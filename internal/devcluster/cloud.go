@@ -36,6 +36,7 @@ const (
 // it; the nodes that it left are removed at the next start of the cluster.
 type cloud struct {
 	address string
+	world   *world.World
 	server  *http.Server
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -83,7 +84,7 @@ func (c *Cluster) startCloud(ctx context.Context) error {
 	}
 	// It lives until it is stopped, not until the start is over.
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	c.cloud = &cloud{address: "http://" + listener.Addr().String(), cancel: cancel, log: log}
+	c.cloud = &cloud{address: "http://" + listener.Addr().String(), world: w, cancel: cancel, log: log}
 	c.cloud.server = &http.Server{Handler: aws.NewServer(w, clock, CloudRegion), ReadHeaderTimeout: 10 * time.Second}
 	c.cloud.running.Go(func() { aws.NewMachines(w, machines, log).Run(running) })
 	c.cloud.running.Go(func() {

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -66,6 +67,24 @@ func TestFakeAWS(t *testing.T) {
 	}
 	makeNodegroup(t, cloud)
 	eventually(t, "2 nodes", func(context.Context) (bool, error) { return nodes(client) == 2, nil })
+	image, err := c.NewImage("first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.MakeGroup("own", image, 3); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "3 nodes of the image, one in each zone", func(ctx context.Context) (bool, error) {
+		list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: "windlass.dev/image=" + image})
+		if err != nil {
+			return false, err
+		}
+		zones := map[string]bool{}
+		for _, n := range list.Items {
+			zones[n.Labels[corev1.LabelTopologyZone]] = true
+		}
+		return len(list.Items) == 3 && len(zones) == 3, nil
+	})
 	if err := c.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -78,5 +97,17 @@ func TestFakeAWS(t *testing.T) {
 	}
 	if err := c.Stop(ctx); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestNoFakeAWS: a cluster without a cloud says so.
+func TestNoFakeAWS(t *testing.T) {
+	t.Parallel()
+	c := &devcluster.Cluster{}
+	if _, err := c.NewImage("first"); err == nil {
+		t.Error("it has an image")
+	}
+	if err := c.MakeGroup("own", "ami-1", 1); err == nil {
+		t.Error("it has a group")
 	}
 }

@@ -29,6 +29,7 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/cloud/aws"
 	"windlass.dev/internal/config"
 	fleet "windlass.dev/internal/fleetrotation/controller"
 	installations "windlass.dev/internal/installation/controller"
@@ -41,7 +42,7 @@ import (
 // a pod is 30 s.
 const shutdownTimeout = 20 * time.Second
 
-// Hooks let tests look inside and make faults. All are optional.
+// Hooks let tests and the demo look inside, make faults and put other things in place. All are optional.
 type Hooks struct {
 	// WrapClient wraps the client that everything is written with.
 	WrapClient func(client.WithWatch) client.WithWatch
@@ -55,6 +56,8 @@ type Hooks struct {
 	Clock clock.PassiveClock
 	// Providers keeps the machines of node groups; nil for those of this package.
 	Providers cloud.Providers
+	// AWS is used instead of the one that the environment says.
+	AWS *aws.Cloud
 	// Started is called when all caches are filled.
 	Started func()
 }

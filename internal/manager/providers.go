@@ -19,9 +19,12 @@ func (h Hooks) providers(ctx context.Context, host kit.Host) (cloud.Providers, e
 	if h.Providers != nil {
 		return h.Providers, nil
 	}
-	amazon, err := aws.FromEnvironment(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("AWS: %w", err)
+	amazon := h.AWS
+	if amazon == nil {
+		var err error
+		if amazon, err = aws.FromEnvironment(ctx); err != nil {
+			return nil, fmt.Errorf("AWS: %w", err)
+		}
 	}
 	groups, managed := amazon.AutoScaling(), amazon.EKS()
 	machines := &simulated.Provider{Client: host.Client, Namespace: machinesNamespace}

@@ -16,6 +16,7 @@ import (
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -65,6 +66,12 @@ func FromEnvironment(ctx context.Context) (*Cloud, error) {
 		return nil, fmt.Errorf("read the configuration of AWS: %w", err)
 	}
 	return New(base), nil
+}
+
+// At returns the AWS that answers for all services at one address and checks no
+// credentials, as a development cluster's does.
+func At(endpoint string) *Cloud {
+	return New(awssdk.Config{BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider("unchecked", "unchecked", "")})
 }
 
 // session is the clients of one region and role.

@@ -145,6 +145,15 @@ func TestNoCredentials(t *testing.T) {
 	}
 }
 
+func TestAt(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	f.small(t)
+	if _, err := aws.At(*f.config.BaseEndpoint).AutoScaling().Describe(t.Context(), autoScaling("apps")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFromEnvironment(t *testing.T) {
 	f := newFake(t)
 	f.small(t)
