@@ -17,6 +17,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"windlass.dev/internal/cloud/aws"
 	"windlass.dev/internal/config"
 	"windlass.dev/internal/demo"
 	"windlass.dev/internal/devcluster"
@@ -31,8 +32,9 @@ func demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Show the main job on a development cluster, and verify it",
 		Long: `Start a development cluster, install Windlass into it and let it run a small fleet
-of Mattermost installations: create, repair, upgrade, damage, delete. Each step says
-what it verified; the exit code is 1 if anything did not hold.`,
+of Mattermost installations: create, repair, upgrade, damage, delete. Then machines of a
+fake AWS are replaced while people use what runs on them. Each step says what it verified;
+the exit code is 1 if anything did not hold.`,
 		Example: `  windlass demo
   windlass demo --keep`,
 		Args: cobra.NoArgs,
@@ -83,10 +85,13 @@ func runDemo(cmd *cobra.Command, dir string, keep bool) (err error) {
 	return nil
 }
 
+// demoSpeed is how many times faster than life the fake AWS is: an instance boots in 2 s.
+const demoSpeed = 30
+
 // demoCluster has nodes that run pods as processes, so that requests can be sent to them,
-// where there can be such nodes.
+// where there can be such nodes; the instances of the fake AWS are such too.
 func demoCluster(dir string, out io.Writer) devcluster.Options {
-	o := devcluster.Options{Dir: dir, Ephemeral: true, Out: out}
+	o := devcluster.Options{Dir: dir, Ephemeral: true, FakeAWS: true, FakeAWSSpeed: demoSpeed, Out: out}
 	if runtime.GOOS == "linux" {
 		o.ProcessNodes = 3
 	} else {
@@ -105,7 +110,7 @@ func startWindlass(cmd *cobra.Command, d *demo.Demo, cluster *devcluster.Cluster
 	if d.Client, err = client.New(cluster.Config(), client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
-	d.Gateway = cluster.Gateway()
+	d.Gateway, d.Machines = cluster.Gateway(), cluster
 	d.Requests = func(ctx context.Context, during func(context.Context) error) ([]string, error) {
 		return requests(ctx, cluster.Audit(), during)
 	}
@@ -158,7 +163,7 @@ func runControllers(ctx context.Context, cluster *devcluster.Cluster, dir string
 	started := make(chan struct{})
 	failed := make(chan error, 1)
 	go func() {
-		err := manager.Run(ctrl.LoggerInto(ctx, logger), cfg, rest, manager.Hooks{Started: func() { close(started) }})
+		err := manager.Run(ctrl.LoggerInto(ctx, logger), cfg, rest, manager.Hooks{AWS: aws.At(cluster.AWS()), Started: func() { close(started) }})
 		failed <- err
 		ended <- errors.Join(err, log.Close())
 	}()

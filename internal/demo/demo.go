@@ -44,6 +44,8 @@ type Demo struct {
 	Explain func(ctx context.Context, name types.NamespacedName, out io.Writer) error
 	// Gateway is the address that routes requests to pods; empty if pods are simulated.
 	Gateway string
+	// Machines are those of a cloud, in whose groups the shop's are.
+	Machines Machines
 	Clock   clock.PassiveClock
 	Out     io.Writer
 
@@ -74,6 +76,7 @@ func (d *Demo) Run(ctx context.Context) error {
 		{"Take over an installation from the Mattermost Operator, and hand it back", d.takeOver},
 		{"Look at the whole fleet again, and count what it costs", d.steady},
 		{"Delete archive and everything that it owned", d.remove},
+		{"Replace the machines of a shop, while it sells, for those of a new image", d.replaceMachines},
 	}
 	for i, a := range acts {
 		if err := d.Step(fmt.Sprintf("%d/%d %s", i+1, len(acts), a.title), func() error { return a.act(ctx) }); err != nil {
@@ -158,7 +161,7 @@ func (d *Demo) repair(ctx context.Context) error {
 
 func (d *Demo) upgrade(ctx context.Context) error {
 	var lowest int32
-	err := d.underTraffic(ctx, func(ctx context.Context) (err error) {
+	_, err := d.underTraffic(ctx, chatting, func(ctx context.Context) (err error) {
 		lowest, err = d.lowestAvailable(ctx, "chat", func(ctx context.Context) error {
 			if err := d.setVersion(ctx, "chat", "10.6.0"); err != nil {
 				return err

@@ -121,7 +121,7 @@ func (d *Demo) rotate(ctx context.Context) error {
 	}
 	generation := deployment.Generation
 	var lowest int32
-	err := d.underTraffic(ctx, func(ctx context.Context) (err error) {
+	_, err := d.underTraffic(ctx, chatting, func(ctx context.Context) (err error) {
 		lowest, err = d.lowestAvailable(ctx, "chat", func(ctx context.Context) error {
 			if err := d.changePassword(ctx); err != nil {
 				return err

@@ -13,30 +13,60 @@ import (
 	"windlass.dev/internal/traffic"
 )
 
-// What people do with chat while something happens to it.
-const (
-	rate       = 100 // requests a second
-	webSockets = 10
-	// longest bounds a load; it ends when what happens is over.
-	longest = 5 * time.Minute
+// longest bounds a load; it ends when what happens is over.
+const longest = 5 * time.Minute
+
+// load is what people do with a service while something happens to it.
+type load struct {
+	host, path string
+	// rate is requests a second.
+	rate       float64
+	webSockets int
+	// by are headers of the answers by which these are counted.
+	by []string
+	// pods are those that serve.
+	namespace string
+	labels    client.MatchingLabels
+}
+
+var (
+	chatting = load{
+		host: "chat.example.com", path: "/api/v4/system/ping", rate: 100, webSockets: 10, by: []string{"X-Windlass-Version"},
+		namespace: namespace, labels: client.MatchingLabels{"installation.mattermost.com/installation": "chat"},
+	}
+	shopping = load{host: "shop.example.com", path: "/", rate: 100, namespace: shop, labels: client.MatchingLabels{"app": "web"}}
+	paying   = load{host: "till.example.com", path: "/", rate: 25, namespace: shop, labels: client.MatchingLabels{"app": "till"}}
 )
 
-// underTraffic sends requests to chat and holds websockets open while something happens
-// to it, until the last old pod is gone. It fails if anything is lost.
-func (d *Demo) underTraffic(ctx context.Context, during func(context.Context) error) error {
+// plan is what is sent.
+func (l load) plan(gateway string) traffic.Plan {
+	return traffic.Plan{
+		URL: "http://" + l.host + l.path, Connect: gateway, Rate: l.rate, Duration: longest, FreshEvery: 5, By: l.by,
+		WebSockets: l.webSockets, WebSocketURL: "ws://" + l.host + "/api/v4/websocket",
+	}
+}
+
+func (l load) String() string {
+	text := fmt.Sprintf("%v requests a second", l.rate)
+	if l.webSockets > 0 {
+		text += fmt.Sprintf(" and %d websockets", l.webSockets)
+	}
+	return text
+}
+
+// underTraffic sends requests to a service, and holds its websockets open, while something
+// happens to it, until the last old pod is gone. It fails if anything is lost, and says
+// how many requests were sent.
+func (d *Demo) underTraffic(ctx context.Context, l load, during func(context.Context) error) (requests int, err error) {
 	if d.Gateway == "" {
 		fmt.Fprintln(d.Out, "  pods are simulated on this system, so that no requests can be sent")
-		return during(ctx)
+		return 0, during(ctx)
 	}
-	host := "chat.example.com"
-	plan := traffic.Plan{
-		URL: "http://" + host + "/api/v4/system/ping", Connect: d.Gateway, Rate: rate, Duration: longest, FreshEvery: 5, By: []string{"X-Windlass-Version"},
-		WebSockets: webSockets, WebSocketURL: "ws://" + host + "/api/v4/websocket",
-	}
+	plan := l.plan(d.Gateway)
 	if err := d.routed(ctx, plan); err != nil {
-		return err
+		return 0, err
 	}
-	fmt.Fprintf(d.Out, "  %d requests a second and %d websockets go to http://%s from here on\n", rate, webSockets, host)
+	fmt.Fprintf(d.Out, "  %s go to http://%s from here on\n", l, l.host)
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	type result struct {
@@ -48,19 +78,19 @@ func (d *Demo) underTraffic(ctx context.Context, during func(context.Context) er
 		report, err := traffic.Run(sending, plan)
 		sent <- result{report, err}
 	}()
-	err := during(ctx)
+	err = during(ctx)
 	if err == nil {
-		err = d.oldPodsGone(ctx)
+		err = d.oldPodsGone(ctx, l)
 	}
 	stop()
 	r := <-sent
 	if err = errors.Join(err, r.err); err != nil {
-		return err
+		return 0, err
 	}
-	return d.lostNothing(r.report)
+	return r.report.Requests.Sent, d.lostNothing(l, r.report)
 }
 
-func (d *Demo) lostNothing(report *traffic.Report) error {
+func (d *Demo) lostNothing(l load, report *traffic.Report) error {
 	var text strings.Builder
 	if err := report.Text(&text); err != nil {
 		return err
@@ -71,7 +101,11 @@ func (d *Demo) lostNothing(report *traffic.Report) error {
 	if lost := report.Lost(); lost > 0 {
 		return fmt.Errorf("%d requests or websockets of %d were lost", lost, report.Requests.Sent)
 	}
-	d.verified("%d requests were sent and 0 lost; %d websockets were held, and none broke", report.Requests.Sent, webSockets)
+	held := ""
+	if l.webSockets > 0 {
+		held = fmt.Sprintf("; %d websockets were held, and none broke", l.webSockets)
+	}
+	d.verified("%d requests were sent to %s and 0 lost%s", report.Requests.Sent, l.host, held)
 	return nil
 }
 
@@ -87,14 +121,14 @@ func (d *Demo) routed(ctx context.Context, plan traffic.Plan) error {
 	})
 }
 
-// oldPodsGone waits until nothing of chat terminates any more.
-func (d *Demo) oldPodsGone(ctx context.Context) error {
+// oldPodsGone waits until nothing that serves a load terminates any more.
+func (d *Demo) oldPodsGone(ctx context.Context, l load) error {
 	return d.until(ctx, func(ctx context.Context) (string, error) {
 		var pods corev1.PodList
-		err := d.Client.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{"installation.mattermost.com/installation": "chat"})
+		err := d.Client.List(ctx, &pods, client.InNamespace(l.namespace), l.labels)
 		for i := range pods.Items {
 			if pods.Items[i].DeletionTimestamp != nil {
-				return "the last old pod of chat to end", err
+				return "the last old pod of " + l.host + " to end", err
 			}
 		}
 		return "", err
