@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -81,35 +82,46 @@ what Windlass is configured with is not known here.`,
 // readMattermosts returns the Mattermost resources of a manifest with any
 // number of documents, at least one.
 func readMattermosts(file string, in io.Reader) ([]*unstructured.Unstructured, error) {
+	all, file, err := readManifests(file, in)
+	if err != nil {
+		return nil, err
+	}
+	found := slices.DeleteFunc(all, func(o *unstructured.Unstructured) bool {
+		return o.GroupVersionKind() != v1beta1.GroupVersion.WithKind("Mattermost")
+	})
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s holds no Mattermost of %s", file, v1beta1.GroupVersion)
+	}
+	return found, nil
+}
+
+// readManifests returns the objects of a file, or of in if it is -, and what messages
+// call the file.
+func readManifests(file string, in io.Reader) (found []*unstructured.Unstructured, name string, err error) {
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return nil, err
+			return nil, file, err
 		}
 		defer f.Close()
 		in = f
 	} else {
 		file = "standard input"
 	}
-	var found []*unstructured.Unstructured
 	decoder := yamlutil.NewYAMLOrJSONDecoder(in, 4096)
 	for document := 1; ; document++ {
 		var object unstructured.Unstructured
 		err := decoder.Decode(&object.Object)
 		if errors.Is(err, io.EOF) {
-			break
+			return found, file, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s, document %d: %w", file, document, err)
+			return nil, file, fmt.Errorf("%s, document %d: %w", file, document, err)
 		}
-		if object.GroupVersionKind() == v1beta1.GroupVersion.WithKind("Mattermost") {
+		if len(object.Object) > 0 {
 			found = append(found, &object)
 		}
 	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("%s holds no Mattermost of %s", file, v1beta1.GroupVersion)
-	}
-	return found, nil
 }
 
 func planOne(ctx context.Context, c client.Client, resource *unstructured.Unstructured, now time.Time) (planned, error) {

@@ -94,6 +94,22 @@ func Objects(o Options) ([]*unstructured.Unstructured, error) {
 	return append(objects, monitoring...), err
 }
 
+// Definitions returns the custom resource definitions of an API group, and the namespace
+// of the leases under which its controllers act.
+func Definitions(group string) ([]*unstructured.Unstructured, error) {
+	all, err := read("crd")
+	if err != nil {
+		return nil, err
+	}
+	objects := []*unstructured.Unstructured{namespace(Namespace)}
+	for _, definition := range all {
+		if of, _, _ := unstructured.NestedString(definition.Object, "spec", "group"); of == group {
+			objects = append(objects, definition)
+		}
+	}
+	return objects, nil
+}
+
 // read returns the objects of the generated files in a folder of config.
 func read(folder string) ([]*unstructured.Unstructured, error) {
 	files, err := fs.Glob(config.FS, folder+"/*.yaml")

@@ -60,6 +60,8 @@ type Hooks struct {
 	AWS *aws.Cloud
 	// Started is called when all caches are filled.
 	Started func()
+	// Elected is called when a lease was won, and before anything acts under it.
+	Elected func()
 }
 
 // Scheme returns a scheme with every kind that Windlass reads or writes.
@@ -159,8 +161,10 @@ func cacheOptions(cfg config.Configuration) cache.Options {
 		// A read of a kind that is not watched is a mistake, not a reason to
 		// start watching it.
 		ReaderFailOnMissingInformer: true,
-		ByObject:                    installations.CacheByObject(cfg.Namespace),
 		DefaultTransform:            installations.StripMetadata,
+	}
+	if !cfg.Installations.Disabled { // Their kinds have to be known to the cluster.
+		options.ByObject = installations.CacheByObject(cfg.Namespace)
 	}
 	if len(cfg.Namespaces) > 0 {
 		options.DefaultNamespaces = map[string]cache.Config{}
@@ -204,7 +208,7 @@ func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Con
 		if err != nil {
 			return fmt.Errorf("installations controller: %w", err)
 		}
-		if err := addLed(mgr, cfg, cfg.Installations.Lease, runnable); err != nil {
+		if err := addLed(mgr, cfg, cfg.Installations.Lease, runnable, hooks); err != nil {
 			return err
 		}
 	}
@@ -214,7 +218,7 @@ func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Con
 	if err := addRotations(ctx, mgr, cfg, host, hooks); err != nil {
 		return fmt.Errorf("rotations controller: %w", err)
 	}
-	if err := addFleet(mgr, cfg, host); err != nil {
+	if err := addFleet(mgr, cfg, host, hooks); err != nil {
 		return fmt.Errorf("fleet controller: %w", err)
 	}
 	return nil
@@ -232,10 +236,10 @@ func addRotations(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Confi
 	if err != nil {
 		return err
 	}
-	return addLed(mgr, cfg, cfg.Rotations.Lease, runnable)
+	return addLed(mgr, cfg, cfg.Rotations.Lease, runnable, hooks)
 }
 
-func addFleet(mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host) error {
+func addFleet(mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host, hooks Hooks) error {
 	if cfg.Fleet.Disabled || !served(host, fleet.FleetRotations) {
 		return nil
 	}
@@ -243,7 +247,7 @@ func addFleet(mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host) 
 	if err != nil {
 		return err
 	}
-	return addLed(mgr, cfg, cfg.Fleet.Lease, runnable)
+	return addLed(mgr, cfg, cfg.Fleet.Lease, runnable, hooks)
 }
 
 // served reports whether the cluster knows a kind. One that cannot be asked does not stop
@@ -260,7 +264,7 @@ func served(host kit.Host, kind kit.Kind) bool {
 }
 
 // addLed runs a runnable while the lease is held.
-func addLed(mgr ctrlmanager.Manager, cfg config.Configuration, lease config.Lease, runnable ctrlmanager.Runnable) error {
+func addLed(mgr ctrlmanager.Manager, cfg config.Configuration, lease config.Lease, runnable ctrlmanager.Runnable, hooks Hooks) error {
 	if cfg.Leases.Disabled {
 		return mgr.Add(always{runnable})
 	}
@@ -278,6 +282,7 @@ func addLed(mgr ctrlmanager.Manager, cfg config.Configuration, lease config.Leas
 			RetryPeriod:   cfg.Leases.RetryPeriod.Duration,
 		},
 		Runnables: []ctrlmanager.Runnable{runnable},
+		Elected:   hooks.Elected,
 	})
 }
 

@@ -1,0 +1,81 @@
+package rotationcli
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"windlass.dev/api/nodes/v1alpha1"
+)
+
+const aloneManifest = `apiVersion: nodes.windlass.dev/v1alpha1
+kind: NodeGroup
+metadata: {name: alone}
+spec:
+  provider:
+    simulated: {name: alone}
+  strategy: {minReadySeconds: 0, canary: {nodes: 1, bakeSeconds: 3600}}
+`
+
+// TestStandalone needs nothing in the cluster, is interrupted while it watches its canary,
+// goes on by --resume, and takes over what another process holds only when that lets go.
+func TestStandalone(t *testing.T) {
+	c := admin(t)
+	bare := false
+	if _, err := c.RESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind("NodeRotation").GroupKind()); err != nil {
+		if !meta.IsNoMatchError(err) {
+			t.Fatal(err)
+		}
+		bare = true
+		want(t, 1, []string{"windlass install"}, "plan")
+		want(t, 1, []string{"windlass install"}, "status")
+	}
+	machines(t, c, "alone", 2)
+	file := filepath.Join(t.TempDir(), "groups.yaml")
+	if err := os.WriteFile(file, []byte(aloneManifest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	type answer struct {
+		code          int
+		out, problems string
+	}
+	ended := make(chan answer, 1)
+	go func() {
+		code, out, problems := command(ctx, "start", "--standalone", "--groups", file, "--name", "alone", "--max-surge", "1")
+		ended <- answer{code, out, problems}
+	}()
+	t.Cleanup(interrupt)
+	c = awaitKinds(t)
+	eventually(t, c, "alone", func(run *v1alpha1.NodeRotation) bool { return run.Status.Phase == v1alpha1.Baking })
+	want(t, 1, []string{"is held by", "leave --standalone out"}, "start", "--standalone", "alone")
+	interrupt()
+	first := <-ended
+	if first.code != 1 || !strings.Contains(first.problems, "--standalone --resume alone") || !strings.Contains(first.problems, "rotate abort alone") {
+		t.Fatalf("after Ctrl-C: exit code %d\n%s%s", first.code, first.out, first.problems)
+	}
+	if bare && !strings.Contains(first.problems, "CustomResourceDefinition/noderotations.nodes.windlass.dev configured") {
+		t.Errorf("it does not say what it applied: %s", first.problems)
+	}
+	// No hour of watching: what a run takes from its group may change while it runs.
+	change := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"strategy":{"canary":{"bakeSeconds":0}}}}`))
+	if err := c.Patch(t.Context(), group("alone"), change); err != nil {
+		t.Fatal(err)
+	}
+	want(t, 0, []string{"NodeRotation/alone Succeeded"}, "start", "--standalone", "--resume", "alone")
+	if n := outdated(t, c, "alone"); n != 0 {
+		t.Errorf("%d nodes are outdated still", n)
+	}
+}
+
+// awaitKinds is a client that knows the kinds, once another process has defined them.
+func awaitKinds(t *testing.T) client.Client {
+	t.Helper()
+	installed(t)
+	return admin(t)
+}
