@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 var viewedAt = time.Date(2026, 6, 1, 22, 30, 0, 0, time.UTC)
 
-func ago(d time.Duration) *metav1.Time { return new(metav1.NewTime(viewedAt.Add(-d))) }
+func earlier(d time.Duration) *metav1.Time { return new(metav1.NewTime(viewedAt.Add(-d))) }
 
 // golden compares a text with that of a file.
 func golden(t *testing.T, name, got string) {
@@ -45,7 +45,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func record(node string, phase v1alpha1.ReplacementPhase, since time.Duration, change func(*v1alpha1.NodeReplacementStatus)) v1alpha1.NodeReplacement {
-	r := v1alpha1.NodeReplacement{Spec: v1alpha1.NodeReplacementSpec{Rotation: "june", Group: "apps", Node: node}, Status: v1alpha1.NodeReplacementStatus{Phase: phase, Since: ago(since)}}
+	r := v1alpha1.NodeReplacement{Spec: v1alpha1.NodeReplacementSpec{Rotation: "june", Group: "apps", Node: node}, Status: v1alpha1.NodeReplacementStatus{Phase: phase, Since: earlier(since)}}
 	if change != nil {
 		change(&r.Status)
 	}
@@ -55,13 +55,13 @@ func record(node string, phase v1alpha1.ReplacementPhase, since time.Duration, c
 // rotating is a run in the middle, with a node that waits for a budget.
 func rotating() (*v1alpha1.NodeRotation, []v1alpha1.NodeReplacement) {
 	budget := v1alpha1.Wait{Subject: "Node/apps-2", For: "PodDisruptionBudget/shop/payments", Reason: v1alpha1.ReasonBudget,
-		Message: "no more of its pods may be unavailable now", Since: *ago(3 * time.Minute), Until: ago(-20 * time.Minute)}
+		Message: "no more of its pods may be unavailable now", Since: *earlier(3 * time.Minute), Until: earlier(-20 * time.Minute)}
 	r := &v1alpha1.NodeRotation{ObjectMeta: metav1.ObjectMeta{Name: "june"}, Status: v1alpha1.NodeRotationStatus{
-		Phase: v1alpha1.Rotating, StartedAt: ago(12 * time.Minute), Outdated: 3, Open: 2, Replaced: 1,
+		Phase: v1alpha1.Rotating, StartedAt: earlier(12 * time.Minute), Outdated: 3, Open: 2, Replaced: 1,
 		Groups: []v1alpha1.GroupRotation{{Name: "apps", Target: v1alpha1.Revision{Name: "apps:2"}, Size: 4, Outdated: 3, Updated: 2, Replaced: 1}},
 		Waits:  []v1alpha1.Wait{budget},
 		Gates:  []run.GateStatus{{Name: "errors", Passing: metav1.ConditionTrue, Message: "0.002 is less than 0.01"}, {Name: "latency", Passing: metav1.ConditionUnknown}},
-		Estimate: &v1alpha1.Estimate{At: *ago(0), Finish: *ago(-10 * time.Minute), Seconds: 370, BoundSeconds: 285,
+		Estimate: &v1alpha1.Estimate{At: *earlier(0), Finish: *earlier(-10 * time.Minute), Seconds: 370, BoundSeconds: 285,
 			Dominating: []v1alpha1.Cost{{Subject: "PodDisruptionBudget/shop/payments", Seconds: 270}, {Subject: "PodDisruptionBudget/shop/cart", Seconds: 60}}},
 		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRotating, Message: "nodes are being replaced"}},
 	}}
@@ -81,7 +81,7 @@ func TestStatusText(t *testing.T) {
 		Message: "Node/apps-2 waits for Pod/shop/debug: nobody would make it again: delete it, or set drain.barePods to Evict"})
 	middle, _ := rotating()
 	failed := &v1alpha1.NodeRotation{ObjectMeta: metav1.ObjectMeta{Name: "june"}, Status: v1alpha1.NodeRotationStatus{
-		Phase: v1alpha1.Failed, StartedAt: ago(time.Hour), FinishedAt: ago(10 * time.Minute), OutcomeMessage: "1 nodes could not be emptied, and were given back",
+		Phase: v1alpha1.Failed, StartedAt: earlier(time.Hour), FinishedAt: earlier(10 * time.Minute), OutcomeMessage: "1 nodes could not be emptied, and were given back",
 		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Message: "1 nodes could not be emptied, and were given back"}},
 	}}
 	forced := []v1alpha1.NodeReplacement{
@@ -111,7 +111,7 @@ func TestPlainLines(t *testing.T) {
 	before := viewOf(&v1alpha1.NodeRotation{ObjectMeta: metav1.ObjectMeta{Name: "june"}}, nil)
 	middle := viewOf(r, records)
 	r.Status.Phase, r.Status.Waits, r.Status.Groups[0].Outdated, r.Status.Groups[0].Replaced = v1alpha1.Succeeded, nil, 0, 4
-	r.Status.FinishedAt = ago(0)
+	r.Status.FinishedAt = earlier(0)
 	for i := range records {
 		records[i].Status.Phase = v1alpha1.Replaced
 	}
@@ -151,7 +151,7 @@ func TestPlanText(t *testing.T) {
 func TestNewestRun(t *testing.T) {
 	t.Parallel()
 	made := func(name string, age time.Duration, dry bool) v1alpha1.NodeRotation {
-		return v1alpha1.NodeRotation{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: *ago(age)}, Spec: v1alpha1.NodeRotationSpec{DryRun: dry}}
+		return v1alpha1.NodeRotation{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: *earlier(age)}, Spec: v1alpha1.NodeRotationSpec{DryRun: dry}}
 	}
 	runs := []v1alpha1.NodeRotation{made("b", time.Hour, false), made("old", 2*time.Hour, false), made("c", time.Hour, false), made("plan", 0, true)}
 	if newest := newestRun(runs); newest == nil || newest.Name != "c" {

@@ -46,8 +46,8 @@ type Demo struct {
 	Gateway string
 	// Machines are those of a cloud, in whose groups the shop's are.
 	Machines Machines
-	Clock   clock.PassiveClock
-	Out     io.Writer
+	Clock    clock.PassiveClock
+	Out      io.Writer
 
 	steps    []timed
 	lastSeen map[string]string
