@@ -247,14 +247,7 @@ func (c *Configuration) validate() error {
 	if len(validation.IsDNS1123Label(c.Namespace)) > 0 {
 		wrong("namespace is %q, which is no namespace name", c.Namespace)
 	}
-	for _, l := range []struct {
-		path string
-		Lease
-	}{{"installations.lease", c.Installations.Lease}, {"rotations.lease", c.Rotations.Lease}, {"fleet.lease", c.Fleet.Lease}} {
-		if len(validation.IsDNS1123Label(l.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(l.Name)) > 0 {
-			wrong("%s is %q in namespace %q; both have to be Kubernetes names", l.path, l.Name, l.Namespace)
-		}
-	}
+	problems = append(problems, c.Installations.Lease.validate("installations.lease"), c.Rotations.Lease.validate("rotations.lease"), c.Fleet.Lease.validate("fleet.lease"))
 	if t := c.Leases; !t.Disabled && !t.holds() {
 		wrong("leases: duration %s has to be longer than renewDeadline %s, and that 1.2 times longer than retryPeriod %s",
 			t.Duration.Duration, t.RenewDeadline.Duration, t.RetryPeriod.Duration)
@@ -263,6 +256,13 @@ func (c *Configuration) validate() error {
 		wrong("client.qps is %g but client.burst is %d; set a burst of at least 1", c.Client.QPS, c.Client.Burst)
 	}
 	return errors.Join(append(problems, c.Log.validate())...)
+}
+
+func (l Lease) validate(path string) error {
+	if len(validation.IsDNS1123Label(l.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(l.Name)) > 0 {
+		return fmt.Errorf("%s is %q in namespace %q; both have to be Kubernetes names", path, l.Name, l.Namespace)
+	}
+	return nil
 }
 
 // holds says that a holder gives up before others may take over.

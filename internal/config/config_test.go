@@ -48,9 +48,11 @@ func TestParse(t *testing.T) {
 		"a lease without a name": {
 			header + "installations: {lease: {name: '', namespace: x}}\n", "installations.lease is",
 		},
-		"a lease that cannot be held": {header + "leases: {duration: 5s}\n", "has to be longer than renewDeadline"},
-		"a limit without a burst":     {header + "client: {qps: 5}\n", "set a burst of at least 1"},
-		"two mistakes, both told":     {header + "resync: 1s\nlog: {format: xml}\n", `log.format is "xml"`},
+		"a lease of fleets without a name": {header + "fleet: {lease: {name: ''}}\n", "fleet.lease is"},
+		"no namespace of its own":          {header + "namespace: No Name\n", `namespace is "No Name"`},
+		"a lease that cannot be held":      {header + "leases: {duration: 5s}\n", "has to be longer than renewDeadline"},
+		"a limit without a burst":          {header + "client: {qps: 5}\n", "set a burst of at least 1"},
+		"two mistakes, both told":          {header + "resync: 1s\nlog: {format: xml}\n", `log.format is "xml"`},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -102,6 +104,25 @@ func TestEnvironmentGoesOverTheFile(t *testing.T) {
 	}
 	if cfg.Installations.Concurrency != 7 || cfg.Resync.Duration != time.Hour {
 		t.Errorf("want 7 and 1h, got %d and %s", cfg.Installations.Concurrency, cfg.Resync.Duration)
+	}
+}
+
+// TestPodNamespace: where the pod runs is Windlass' namespace, and that of its lease too
+// unless the file names another.
+func TestPodNamespace(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "windlass.yaml")
+	if err := os.WriteFile(path, []byte(header+"fleet: {lease: {namespace: leases}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{"": "ops", path: "leases"} {
+		cfg, _, err := Load(file, environment(map[string]string{"POD_NAMESPACE": "ops"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Namespace != "ops" || cfg.Fleet.Lease.Namespace != want {
+			t.Errorf("namespace %s and lease in %s, want ops and %s", cfg.Namespace, cfg.Fleet.Lease.Namespace, want)
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ func (r *run) thaw(row *v1alpha1.ClusterRotation, outcome v1alpha1.ClusterPhase,
 	r.set(row, v1alpha1.ClusterThawing, reason, message)
 }
 
-// waits says what a cluster waits for.
+// waitsFor says what a cluster waits for.
 func (r *run) waitsFor(row *v1alpha1.ClusterRotation, what, reason, message string, since metav1.Time, until time.Time) {
 	row.Reason, row.Message = reason, plan.Bounded(message, rowLimit)
 	r.wait("Cluster/"+row.Name, what, reason, message, since, until)
@@ -112,12 +112,11 @@ func (r *run) lease(row *v1alpha1.ClusterRotation) string {
 
 // advance looks at a cluster in which something was, or is to be, done.
 func (r *run) advance(row *v1alpha1.ClusterRotation) {
+	r.wakeIn(lookEvery)
 	m, looked := r.s.Members[row.Name]
 	if !looked {
-		r.wakeIn(lookEvery)
 		return
 	}
-	r.wakeIn(lookEvery)
 	reached := r.reach(row, m.Problem)
 	if m.Rotation != nil && ours(r.fleet, m.Rotation) {
 		count(row, m.Rotation)
@@ -128,19 +127,25 @@ func (r *run) advance(row *v1alpha1.ClusterRotation) {
 	case v1alpha1.ClusterAborting:
 		r.abort(row, m, reached)
 	case v1alpha1.ClusterPreparing, v1alpha1.ClusterRotating, v1alpha1.ClusterVerifying:
-		switch {
-		case r.fleet.Status.Outcome != "" && row.Phase == v1alpha1.ClusterPreparing:
-			r.thaw(row, v1alpha1.ClusterAborted, v1alpha1.ReasonAborted, "The run ended before a node was touched.")
-		case r.fleet.Status.Outcome != "" && row.Phase == v1alpha1.ClusterRotating:
-			r.set(row, v1alpha1.ClusterAborting, v1alpha1.ReasonEnding, "The cluster's NodeRotation is told to end.")
-		case !reached && r.gone(row):
-			r.thaw(row, v1alpha1.ClusterFailed, m.Problem.Reason, m.Problem.Message)
-		case !reached:
-			r.waitsToBeReached(row, *m.Problem)
-		default:
-			r.work(row, m)
-		}
+		r.forward(row, m, reached)
 	case v1alpha1.ClusterPending, v1alpha1.ClusterSucceeded, v1alpha1.ClusterFailed, v1alpha1.ClusterAborted:
+	}
+}
+
+// forward goes on towards the cluster's end, or turns back when the run is to end.
+func (r *run) forward(row *v1alpha1.ClusterRotation, m Member, reached bool) {
+	ending := r.fleet.Status.Outcome != ""
+	switch {
+	case ending && row.Phase == v1alpha1.ClusterPreparing:
+		r.thaw(row, v1alpha1.ClusterAborted, v1alpha1.ReasonAborted, "The run ended before a node was touched.")
+	case ending && row.Phase == v1alpha1.ClusterRotating:
+		r.set(row, v1alpha1.ClusterAborting, v1alpha1.ReasonEnding, "The cluster's NodeRotation is told to end.")
+	case !reached && r.gone(row):
+		r.thaw(row, v1alpha1.ClusterFailed, m.Problem.Reason, m.Problem.Message)
+	case !reached:
+		r.waitsToBeReached(row, *m.Problem)
+	default:
+		r.work(row, m)
 	}
 }
 

@@ -218,6 +218,7 @@ func TestTheRulesForbid(t *testing.T) {
 	for _, c := range [][2]string{
 		{"api/installation/v1beta1", "internal/kit"}, {"internal/kit", "internal/installation"},
 		{"internal/installation/controller", "internal/rotation/controller"}, {"internal/installation/controller", "internal/config"},
+		{"internal/fleetrotation/controller", "internal/installation"}, {"internal/installation/controller", "internal/fleetrotation"},
 		{"internal/install", "internal/installation/controller"}, {"internal/manager", "internal/cli"},
 		{"internal/manager", "internal/devcluster"}, {"internal/devcluster/agent", "internal/installation"}, {"internal/kit", "internal/manager"},
 		{"internal/gate/probe", "internal/installation"}, {"internal/kit", "internal/window"},

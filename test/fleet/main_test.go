@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -157,9 +158,7 @@ func startMember(t *testing.T, name string, labels map[string]string) *member {
 		ObjectMeta: metav1.ObjectMeta{Namespace: install.Namespace, Name: name, Labels: map[string]string{v1alpha1.FleetClusterLabel: "true"}},
 		Data:       map[string][]byte{"server": []byte(cluster.Config().Host), "token": token.Data["token"], "ca.crt": token.Data["ca.crt"]},
 	}
-	for key, value := range labels {
-		registration.Labels[key] = value
-	}
+	maps.Copy(registration.Labels, labels)
 	if err := hub(t).Create(ctx, registration); err != nil {
 		t.Fatal(err)
 	}
