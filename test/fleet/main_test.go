@@ -80,6 +80,7 @@ func windlass(t testing.TB, as *rest.Config) (kill func()) {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
+	cfg.Rotations.Disabled = true // The test plays them.
 	cfg.Leases.Duration = metav1.Duration{Duration: 20 * time.Second}
 	cfg.Leases.RenewDeadline = metav1.Duration{Duration: 15 * time.Second}
 	cfg.Leases.RetryPeriod = metav1.Duration{Duration: 500 * time.Millisecond}
