@@ -77,7 +77,15 @@ func (c *Cluster) SetBudget(pdb *policyv1.PodDisruptionBudget) error {
 		c.budgets[b.Namespace] = map[string]*Budget{}
 	}
 	c.budgets[b.Namespace][b.Name] = b
-	c.cover(b.Namespace)
+	if was != nil {
+		c.cover(b.Namespace)
+		return nil
+	}
+	for _, p := range c.inNamespace[b.Namespace] {
+		if b.selector.Matches(p.Labels) {
+			p.Budgets = c.covering(p)
+		}
+	}
 	return nil
 }
 
@@ -93,10 +101,8 @@ func (c *Cluster) DeleteBudget(namespace, name string) {
 // cover finds anew which budgets the pods of a namespace have. It is rare: only when a
 // selector changes.
 func (c *Cluster) cover(namespace string) {
-	for _, p := range c.pods {
-		if p.Namespace == namespace {
-			p.Budgets = c.covering(p)
-		}
+	for _, p := range c.inNamespace[namespace] {
+		p.Budgets = c.covering(p)
 	}
 }
 

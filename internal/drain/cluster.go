@@ -20,25 +20,26 @@ import (
 // Its methods that begin with Set or Delete change it; nothing else does. It is not safe
 // for use by several goroutines while one changes it.
 type Cluster struct {
-	nodes     map[string]*Node
-	ordered   []*Node // by name
-	pods      map[types.UID]*Pod
-	byNode    map[string][]*Pod // by namespace and name
-	byOwner   map[Owner]map[types.UID]*Pod
-	budgets   map[string]map[string]*Budget // by namespace and name
-	workloads map[Owner]*Workload
-	attached  map[string]map[string]string // node to VolumeAttachment to volume
-	volumes   map[string]Volume            // PersistentVolume by its claim, "namespace/name"
-	scalers   map[Owner]Autoscaler
-	shapes    map[string]*Shape
-	machines  map[string]string    // the name of a node by its machine
-	used      map[string]Resources // what the pods of a node take of it
+	nodes       map[string]*Node
+	ordered     []*Node // by name
+	pods        map[types.UID]*Pod
+	byNode      map[string][]*Pod // by namespace and name
+	byOwner     map[Owner]map[types.UID]*Pod
+	budgets     map[string]map[string]*Budget // by namespace and name
+	inNamespace map[string]map[types.UID]*Pod // by namespace
+	workloads   map[Owner]*Workload
+	attached    map[string]map[string]string // node to VolumeAttachment to volume
+	volumes     map[string]Volume            // PersistentVolume by its claim, "namespace/name"
+	scalers     map[Owner]Autoscaler
+	shapes      map[string]*Shape
+	machines    map[string]string    // the name of a node by its machine
+	used        map[string]Resources // what the pods of a node take of it
 }
 
 // NewCluster returns an empty index.
 func NewCluster() *Cluster {
 	return &Cluster{
-		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string][]*Pod{}, byOwner: map[Owner]map[types.UID]*Pod{},
+		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string][]*Pod{}, byOwner: map[Owner]map[types.UID]*Pod{}, inNamespace: map[string]map[types.UID]*Pod{},
 		budgets: map[string]map[string]*Budget{}, workloads: map[Owner]*Workload{}, attached: map[string]map[string]string{},
 		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, used: map[string]Resources{}, machines: map[string]string{},
 	}

@@ -103,10 +103,8 @@ func (c *Cluster) SetPod(pod *corev1.Pod) {
 	c.forget(was)
 	c.pods[p.UID] = p
 	c.byNode[p.Node] = insert(c.byNode[p.Node], p, comparePods)
-	if c.byOwner[p.Owner] == nil {
-		c.byOwner[p.Owner] = map[types.UID]*Pod{}
-	}
-	c.byOwner[p.Owner][p.UID] = p
+	remember(c.byOwner, p.Owner, p)
+	remember(c.inNamespace, p.Namespace, p)
 	p.Shape.pods++
 	c.count(p, 1)
 }
@@ -132,10 +130,22 @@ func (c *Cluster) forget(p *Pod) {
 		delete(c.byNode, p.Node)
 		delete(c.used, p.Node)
 	}
-	if delete(c.byOwner[p.Owner], p.UID); len(c.byOwner[p.Owner]) == 0 {
-		delete(c.byOwner, p.Owner)
-	}
+	drop(c.byOwner, p.Owner, p)
+	drop(c.inNamespace, p.Namespace, p)
 	p.Shape.pods--
+}
+
+func remember[K comparable](index map[K]map[types.UID]*Pod, key K, p *Pod) {
+	if index[key] == nil {
+		index[key] = map[types.UID]*Pod{}
+	}
+	index[key][p.UID] = p
+}
+
+func drop[K comparable](index map[K]map[types.UID]*Pod, key K, p *Pod) {
+	if delete(index[key], p.UID); len(index[key]) == 0 {
+		delete(index, key)
+	}
 }
 
 // DeletePod forgets a pod.

@@ -25,6 +25,7 @@ var benchmarks = map[string]func(ctx context.Context, arguments []string) (any, 
 	"adoption":      adoption,
 	"devcluster":    devCluster,
 	"rotation-live": rotationLive,
+	"planning":      planning,
 }
 
 func main() {
@@ -57,7 +58,7 @@ func part(arguments []string) (isPart bool, err error) {
 
 func run(ctx context.Context, arguments []string) error {
 	if len(arguments) == 0 || benchmarks[arguments[0]] == nil {
-		return errors.New("name a benchmark: installations, adoption, devcluster or rotation-live")
+		return errors.New("name a benchmark: installations, adoption, devcluster, planning or rotation-live")
 	}
 	figures, err := benchmarks[arguments[0]](ctx, arguments[1:])
 	if err != nil {

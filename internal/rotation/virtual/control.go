@@ -222,8 +222,13 @@ func recordOf(run *v1alpha1.NodeRotation, group string) *v1alpha1.GroupRotation 
 
 // Go runs the controller until the run is over, or for so long; it says how long it took.
 func (w *World) Go(limit time.Duration) (took time.Duration, over bool) {
+	return w.Until(limit, func() bool { return false })
+}
+
+// Until is Go, and stops as soon as somebody has seen enough.
+func (w *World) Until(limit time.Duration, enough func() bool) (took time.Duration, over bool) {
 	start := w.Now
-	for w.Now.Sub(start) <= limit {
+	for w.Now.Sub(start) <= limit && !enough() {
 		var wake time.Duration
 		for i := 0; ; i++ {
 			var changed bool

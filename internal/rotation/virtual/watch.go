@@ -103,6 +103,16 @@ func (w *World) watchEnd(g *Group, m *cloud.Machine) {
 	}
 }
 
+// ends says whether the machine of a node is being ended.
+func (w *World) ends(n *corev1.Node) bool {
+	for _, g := range w.Fleet {
+		if m := g.machines[machineOf(n)]; m != nil {
+			return m.State == cloud.Ending
+		}
+	}
+	return true
+}
+
 // Left looks, after the run, for what it left behind.
 func (w *World) Left() {
 	for _, g := range sortedGroups(w.Fleet) {
@@ -123,6 +133,9 @@ func (w *World) Left() {
 	}
 	for _, name := range w.Names() {
 		n := w.nodes[name]
+		if w.ends(n) {
+			continue // It is gone in a moment.
+		}
 		if n.Spec.Unschedulable && !w.others[name].cordoned {
 			w.violate("%s is left cordoned", name)
 		}

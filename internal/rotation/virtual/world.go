@@ -66,9 +66,10 @@ type World struct {
 
 // Set is a ReplicaSet with its budget.
 type Set struct {
-	Name     string
-	Replicas int
-	CPU      int64 // thousandths
+	// Namespace is apps without one.
+	Namespace, Name string
+	Replicas        int
+	CPU             int64 // thousandths
 	// Never makes its new pods never Ready, as a bad image does.
 	Never bool
 	// Unavailable and Available are the budget's; both negative for none.
@@ -135,7 +136,7 @@ func (w *World) violate(format string, args ...any) {
 
 // AddSet makes a workload; its pods are put on nodes by the next Settle.
 func (w *World) AddSet(s Set) {
-	s.original = s.Replicas
+	s.original, s.Namespace = s.Replicas, cmp.Or(s.Namespace, "apps")
 	s.pods = map[types.UID]*corev1.Pod{}
 	w.sets[s.Name] = &s
 	w.setWorkload(&s)
@@ -147,9 +148,9 @@ func (w *World) AddSet(s Set) {
 
 // setWorkload tells the index of a ReplicaSet and the Deployment of the same name.
 func (w *World) setWorkload(s *Set) {
-	deployment := drain.Owner{Kind: "Deployment", Namespace: "apps", Name: s.Name}
+	deployment := drain.Owner{Kind: "Deployment", Namespace: s.Namespace, Name: s.Name}
 	w.Cluster.SetWorkload(drain.Workload{Owner: deployment, Desired: int32(s.Replicas)})
-	w.Cluster.SetWorkload(drain.Workload{Owner: drain.Owner{Kind: "ReplicaSet", Namespace: "apps", Name: s.Name}, Desired: int32(s.Replicas), Parent: deployment})
+	w.Cluster.SetWorkload(drain.Workload{Owner: drain.Owner{Kind: "ReplicaSet", Namespace: s.Namespace, Name: s.Name}, Desired: int32(s.Replicas), Parent: deployment})
 }
 
 // Place puts a Ready pod of a workload on a node, and counts it among its replicas.
@@ -166,7 +167,7 @@ func (w *World) Place(set, node string) {
 func (w *World) makePod(s *Set, node string) *corev1.Pod {
 	name := w.id(s.Name + "-")
 	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: name, UID: types.UID(name), Labels: map[string]string{"app": s.Name}, CreationTimestamp: metav1.NewTime(w.Now),
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: name, UID: types.UID(name), Labels: map[string]string{"app": s.Name}, CreationTimestamp: metav1.NewTime(w.Now),
 			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: s.Name, Controller: new(true)}}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: s.Name, Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: *resource.NewMilliQuantity(s.CPU, resource.DecimalSI),
@@ -203,6 +204,9 @@ func (w *World) readyPod(p *corev1.Pod, s *Set) {
 // schedule puts pods on nodes: such as take them, have room, are not outdated if others
 // are not, and are the emptiest.
 func (w *World) schedule() {
+	if len(w.pending) == 0 {
+		return
+	}
 	var left []types.UID
 	names := slices.Sorted(maps.Keys(w.nodes))
 	for _, uid := range w.pending {
@@ -252,7 +256,7 @@ func (w *World) count(s *Set) {
 		return
 	}
 	healthy := s.healthy()
-	b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: s.Name}, Spec: policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": s.Name}}}}
+	b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}, Spec: policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": s.Name}}}}
 	want := s.Replicas - s.Unavailable
 	if s.Available >= 0 {
 		want, b.Spec.MinAvailable = s.Available, new(intstr.FromInt32(int32(s.Available)))

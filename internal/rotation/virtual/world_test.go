@@ -1,7 +1,6 @@
 package virtual
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -9,24 +8,6 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 )
-
-// bench is the workload of the benchmark: n nodes with 30 pods each, of workloads with ten
-// replicas on as many nodes, one of which may be unavailable, and 15 % of room besides.
-func bench(n int) *World {
-	w := New(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-	g := w.AddGroup(Group{Name: "apps", Size: int32(n), Max: int32(n), CPU: 3529}, v1alpha1.Worker)
-	nodes := w.Names()
-	for i := range n * 3 {
-		name := fmt.Sprintf("app-%04d", i)
-		w.AddSet(Set{Name: name, CPU: 100, Unavailable: 1, Available: -1})
-		for j := range 10 {
-			w.Place(name, nodes[(i*10+j)%n])
-		}
-	}
-	w.Settle()
-	g.Version = 2
-	return w
-}
 
 func TestRotation(t *testing.T) {
 	t.Parallel()
@@ -36,7 +17,7 @@ func TestRotation(t *testing.T) {
 	}{{"100%", 395 * time.Second}, {"25%", 700 * time.Second}, {"10%", 1600 * time.Second}} {
 		t.Run(c.surge, func(t *testing.T) {
 			t.Parallel()
-			w := bench(100)
+			w := Standard(100)
 			w.Begin(v1alpha1.NodeRotationSpec{Strategy: &v1alpha1.Strategy{MaxSurge: new(intstr.Parse(c.surge)), MinReadySeconds: new(int32(0))}})
 			pods := w.Pods()
 			began := time.Now()
