@@ -297,15 +297,15 @@ func (d *decider) adopt(g *group) {
 		return
 	}
 	size := g.cloud.Size
+	if limit := g.cloud.Max; limit < g.rec.Max || limit > max(g.rec.Max, g.rec.Raised, size) {
+		g.rec.Max = limit
+	}
 	by := max(size-max(g.rec.Wanted, g.rec.Before), 0) + min(size-min(g.rec.Wanted, g.rec.Before), 0)
 	if by == 0 {
 		return
 	}
-	if g.cloud.Max > max(g.rec.Max, g.rec.Size+int32(g.surge), size) { // They raised the limit, not the run.
-		g.rec.Max = g.cloud.Max
-	}
 	g.rec.Size = max(g.rec.Size+by, 0)
-	g.rec.Wanted, g.rec.Before = size, size
+	g.rec.Wanted, g.rec.Before, g.rec.Raised = size, size, max(g.rec.Raised, size)
 	g.rec.Max = max(g.rec.Max, g.rec.Size)
 	var err error
 	if g.surge, err = g.strategy.surgeOf(int(g.rec.Size)); err == nil {
@@ -337,6 +337,7 @@ func (d *decider) resize(g *group) {
 	case size == wanted:
 		g.rec.Wanted, g.rec.Before = wanted, wanted
 	case was.Wanted != wanted || was.Size != g.rec.Size:
+		g.rec.Raised = max(g.rec.Raised, wanted)
 		g.rec.Wanted, g.rec.Before = wanted, size // Written down first; the next pass asks for it.
 	default:
 		d.step(Resize{Group: g.name, Size: wanted}, fmt.Sprintf("its size is %d, %d machines have to go, and %d may be there besides", g.rec.Size, g.leaving, g.surge))

@@ -202,6 +202,10 @@ type GroupRotation struct {
 	Wanted int32 `json:"wanted,omitempty"`
 	// +optional
 	Before int32 `json:"before,omitempty"`
+	// Raised is the largest size that the run has asked for, to which it may have raised the
+	// group's limit.
+	// +optional
+	Raised int32 `json:"raised,omitempty"`
 	// Suspended are the processes of the group that the run has suspended.
 	// +optional
 	// +listType=set

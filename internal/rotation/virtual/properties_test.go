@@ -79,7 +79,7 @@ func strategyOf(t *rapid.T) *v1alpha1.Strategy {
 		MaxSurge:        new(intstr.FromInt(rapid.IntRange(1, 4).Draw(t, "surge"))),
 		MaxUnavailable:  new(intstr.FromInt(rapid.IntRange(0, 2).Draw(t, "maxUnavailable"))),
 		Zones:           rapid.SampledFrom([]v1alpha1.ZoneOrder{"", v1alpha1.OneAtATime, v1alpha1.AnyZone}).Draw(t, "zoneOrder"),
-		Drain:           &v1alpha1.Drain{TimeoutSeconds: new(int32(600)), OnTimeout: rapid.SampledFrom([]v1alpha1.OnDrainTimeout{v1alpha1.SkipNode, v1alpha1.BlockRun}).Draw(t, "onTimeout")},
+		Drain:           &v1alpha1.Drain{TimeoutSeconds: new(int32(3600)), OnTimeout: rapid.SampledFrom([]v1alpha1.OnDrainTimeout{v1alpha1.SkipNode, v1alpha1.BlockRun}).Draw(t, "onTimeout")},
 	}
 	if rapid.Bool().Draw(t, "canary") {
 		s.Canary = &v1alpha1.Canary{Nodes: int32(rapid.IntRange(1, 2).Draw(t, "canaryNodes")), BakeSeconds: new(int32(60))}
