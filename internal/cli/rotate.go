@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
@@ -41,6 +43,10 @@ read NodeRotations can watch it, and whoever may change them can pause or end it
   windlass rotate start apps --canary 1 --canary-bake 10m --wait
   windlass rotate status
   windlass rotate pause`,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			// Clients log what answers warn of; it would disturb what is shown.
+			ctrl.SetLogger(logr.Discard())
+		},
 	}
 	cmd.AddCommand(rotatePlanCommand(), rotateStartCommand(), rotateStatusCommand(), rotateWatchCommand())
 	cmd.AddCommand(rotateVerbCommands()...)
@@ -152,11 +158,18 @@ func awaitSeen(ctx context.Context, c client.Client, run *v1alpha1.NodeRotation)
 // awaitRun reads the run until done says so; the error is one for which wait.Interrupted
 // holds if that takes too long.
 func awaitRun(ctx context.Context, c client.Client, run *v1alpha1.NodeRotation, patience time.Duration, done func() bool) error {
-	return wait.PollUntilContextTimeout(ctx, lookEvery/5, patience, true, func(ctx context.Context) (bool, error) {
+	began := time.Now()
+	return wait.PollUntilContextCancel(ctx, lookEvery/2, true, func(ctx context.Context) (bool, error) {
 		if err := c.Get(ctx, client.ObjectKeyFromObject(run), run); err != nil {
 			return false, asked("read NodeRotation "+run.Name, err)
 		}
-		return done(), nil
+		if done() {
+			return true, nil
+		}
+		if time.Since(began) > patience {
+			return false, context.DeadlineExceeded
+		}
+		return false, nil
 	})
 }
 

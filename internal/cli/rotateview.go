@@ -172,15 +172,21 @@ func (v *rotationView) writeNodes(w io.Writer, now time.Time) {
 		if n.Phase == v1alpha1.Replaced && n.Forced == "" {
 			continue
 		}
-		why := cmp.Or(n.Forced, n.Message)
-		if n.Wait != nil {
+		why := n.Message
+		switch {
+		case n.Forced != "":
+			why = "by force: " + n.Forced
+		case n.Wait != nil:
 			why = cmp.Or(n.Wait.For, n.Wait.Message) + " (" + n.Wait.Reason + ")"
 		}
 		since := ""
 		if n.Since != nil {
 			since = duration.HumanDuration(now.Sub(n.Since.Time))
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", n.Node, n.Group, n.Phase, since, why)
+		if why != "" {
+			why = "\t" + why
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s%s\n", n.Node, n.Group, n.Phase, since, why)
 	}
 }
 

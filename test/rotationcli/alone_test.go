@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
@@ -19,11 +20,11 @@ metadata: {name: alone}
 spec:
   provider:
     simulated: {name: alone}
-  strategy: {minReadySeconds: 0, canary: {nodes: 1, bakeSeconds: 3600}}
+  strategy: {minReadySeconds: 0, drain: {podSurge: Never}}
 `
 
-// TestStandalone needs nothing in the cluster, is interrupted while it watches its canary,
-// goes on by --resume, and takes over what another process holds only when that lets go.
+// TestStandalone needs nothing in the cluster, is interrupted while a budget holds its
+// nodes, refuses to run beside another, and goes on by --resume.
 func TestStandalone(t *testing.T) {
 	c := admin(t)
 	bare := false
@@ -36,6 +37,7 @@ func TestStandalone(t *testing.T) {
 		want(t, 1, []string{"windlass install"}, "status")
 	}
 	machines(t, c, "alone", 2)
+	budget := hold(t, c, "alone")
 	file := filepath.Join(t.TempDir(), "groups.yaml")
 	if err := os.WriteFile(file, []byte(aloneManifest), 0o600); err != nil {
 		t.Fatal(err)
@@ -48,11 +50,16 @@ func TestStandalone(t *testing.T) {
 	ended := make(chan answer, 1)
 	go func() {
 		code, out, problems := command(ctx, "start", "--standalone", "--groups", file, "--name", "alone", "--max-surge", "1")
+		if ctx.Err() == nil {
+			t.Errorf("the run was not to end: exit code %d\n%s%s", code, out, problems)
+		}
 		ended <- answer{code, out, problems}
 	}()
 	t.Cleanup(interrupt)
 	c = awaitKinds(t)
-	eventually(t, c, "alone", func(run *v1alpha1.NodeRotation) bool { return run.Status.Phase == v1alpha1.Baking })
+	eventually(t, c, "alone", func(run *v1alpha1.NodeRotation) bool {
+		return conditionOf(run, v1alpha1.ConditionBlocked) == metav1.ConditionTrue
+	})
 	want(t, 1, []string{"is held by", "leave --standalone out"}, "start", "--standalone", "alone")
 	interrupt()
 	first := <-ended
@@ -62,9 +69,7 @@ func TestStandalone(t *testing.T) {
 	if bare && !strings.Contains(first.problems, "CustomResourceDefinition/noderotations.nodes.windlass.dev configured") {
 		t.Errorf("it does not say what it applied: %s", first.problems)
 	}
-	// No hour of watching: what a run takes from its group may change while it runs.
-	change := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"strategy":{"canary":{"bakeSeconds":0}}}}`))
-	if err := c.Patch(t.Context(), group("alone"), change); err != nil {
+	if err := c.Delete(t.Context(), budget); err != nil {
 		t.Fatal(err)
 	}
 	want(t, 0, []string{"NodeRotation/alone Succeeded"}, "start", "--standalone", "--resume", "alone")

@@ -4,14 +4,11 @@ import (
 	"encoding/json"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
-	"windlass.dev/internal/cloud/simulated"
-	"windlass.dev/internal/devcluster/clustertest"
 )
 
 func TestWithoutController(t *testing.T) {
@@ -68,50 +65,6 @@ func TestPlanStartStatus(t *testing.T) {
 	want(t, 0, []string{"NodeRotation web: Succeeded", "2 Replaced"}, "status", "web")
 	want(t, 0, []string{"Nothing to do"}, "plan", "web")
 	want(t, 1, []string{"is over (Succeeded)"}, "pause", "web")
-}
-
-// TestPauseAndAbort: a paused run takes no node, and one that is aborted gives back the
-// node that a pod nobody would make again keeps.
-func TestPauseAndAbort(t *testing.T) {
-	c := controlled(t)
-	grouped(t, c, "held", 2)
-	namespace := clustertest.Namespace(t)
-	var nodes corev1.NodeList
-	if err := c.List(t.Context(), &nodes, client.MatchingLabels{simulated.GroupLabel: "held"}); err != nil {
-		t.Fatal(err)
-	}
-	for i := range nodes.Items {
-		labels := map[string]string{"app": "bare"}
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: nodes.Items[i].Name, Labels: labels},
-			Spec: corev1.PodSpec{NodeName: nodes.Items[i].Name, Containers: []corev1.Container{{Name: "main", Image: "web:1"}}}}
-		if err := c.Create(t.Context(), pod); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want(t, 3, []string{"Blockers", "BarePod", namespace}, "plan", "held")
-	want(t, 3, []string{"Blockers"}, "start", "held", "--dry-run")
-	want(t, 0, []string{"windlass rotate watch held"}, "start", "held", "--name", "held", "--max-surge", "1")
-	eventually(t, c, "held", func(run *v1alpha1.NodeRotation) bool { return run.Status.Open > 0 && len(run.Status.Waits) > 0 })
-	want(t, 0, nil, "pause", "held")
-	eventually(t, c, "held", func(run *v1alpha1.NodeRotation) bool {
-		return metav1.ConditionTrue == conditionOf(run, v1alpha1.ConditionPaused) && metav1.ConditionTrue == conditionOf(run, v1alpha1.ConditionBlocked)
-	})
-	want(t, 3, []string{"Needs you: BarePod", "Paused: go on with windlass rotate resume held", "Draining"}, "status")
-	want(t, 0, []string{"goes on"}, "resume", "held")
-	want(t, 0, []string{"given back"}, "abort", "held")
-	want(t, 1, []string{"NodeRotation/held Aborted", "ended as Aborted"}, "watch", "held")
-	want(t, 3, []string{"Aborted"}, "status", "held", "-o", "yaml")
-	if n := outdated(t, c, "held"); n != 2 {
-		t.Errorf("%d of 2 nodes are as they were", n)
-	}
-	if err := c.List(t.Context(), &nodes, client.MatchingLabels{simulated.GroupLabel: "held"}); err != nil {
-		t.Fatal(err)
-	}
-	for i := range nodes.Items {
-		if nodes.Items[i].Spec.Unschedulable {
-			t.Errorf("node %s is cordoned still", nodes.Items[i].Name)
-		}
-	}
 }
 
 func conditionOf(run *v1alpha1.NodeRotation, kind string) metav1.ConditionStatus {

@@ -5,14 +5,18 @@ package rotationcli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -107,7 +111,7 @@ func machines(t *testing.T, c client.Client, name string, size int32) {
 func group(name string) *v1alpha1.NodeGroup {
 	return &v1alpha1.NodeGroup{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.NodeGroupSpec{
 		Provider: v1alpha1.Provider{Simulated: &v1alpha1.SimulatedGroup{Name: name}},
-		Strategy: &v1alpha1.Strategy{MinReadySeconds: new(int32(0))},
+		Strategy: &v1alpha1.Strategy{MinReadySeconds: new(int32(0)), Drain: &v1alpha1.Drain{PodSurge: v1alpha1.NeverSurge}},
 	}}
 }
 
@@ -118,6 +122,37 @@ func grouped(t *testing.T, c client.Client, name string, size int32) {
 	if err := c.Create(t.Context(), group(name)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// hold puts a pod on each of the two nodes of a group that no drain may move, until the
+// budget that is returned is deleted.
+func hold(t *testing.T, c client.Client, name string) *policyv1.PodDisruptionBudget {
+	t.Helper()
+	namespace, labels := clustertest.Namespace(t), map[string]string{"app": name}
+	apart := &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
+		TopologyKey: corev1.LabelHostname, LabelSelector: &metav1.LabelSelector{MatchLabels: labels},
+	}}}}
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: appsv1.DeploymentSpec{
+		Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: labels},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{
+			NodeSelector: map[string]string{simulated.GroupLabel: name}, Affinity: apart,
+			TerminationGracePeriodSeconds: new(int64(1)), Containers: []corev1.Container{{Name: "main", Image: "web:1"}},
+		}},
+	}}
+	b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: policyv1.PodDisruptionBudgetSpec{
+		MaxUnavailable: new(intstr.FromInt32(0)), Selector: d.Spec.Selector,
+	}}
+	if err := errors.Join(c.Create(t.Context(), d), c.Create(t.Context(), b)); err != nil {
+		t.Fatal(err)
+	}
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, deadline, true, func(ctx context.Context) (bool, error) {
+		err := c.Get(ctx, client.ObjectKeyFromObject(b), b)
+		return b.Status.CurrentHealthy == 2 && b.Status.ExpectedPods == 2, err
+	})
+	if err != nil {
+		t.Fatalf("%v: the budget is %+v", err, b.Status)
+	}
+	return b
 }
 
 // command runs one command line against the test cluster.
