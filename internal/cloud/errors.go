@@ -1,6 +1,9 @@
 package cloud
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors that callers tell apart.
 var (
@@ -17,3 +20,17 @@ var (
 	// ErrUnsupported: the provider cannot do that at all.
 	ErrUnsupported = errors.New("not supported by the provider")
 )
+
+// Explain is an error in words that say what somebody can do.
+func Explain(err error) string {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return fmt.Sprintf("%v: check the name, the region and the account", err)
+	case errors.Is(err, ErrCredentials):
+		return fmt.Sprintf("%v: renew the credentials, or allow what docs/guides/node-rotation-aws.md lists", err)
+	case errors.Is(err, ErrThrottled):
+		return fmt.Sprintf("%v: it is asked again later", err)
+	default:
+		return err.Error()
+	}
+}

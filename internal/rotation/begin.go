@@ -150,21 +150,7 @@ func (d *decider) target(node *v1alpha1.NodeGroup, c Cloud) (r v1alpha1.Revision
 		}
 		return v1alpha1.Revision{Name: strings.Join(t.Images, ","), Images: t.Images}, ""
 	}
-	if node.Spec.Image == "" {
-		return v1alpha1.Revision{Name: c.Revision.Template, Template: c.Revision.Template, Images: c.Revision.Images}, ""
-	}
-	image := d.s.Images[node.Spec.Image]
-	if image == nil {
-		return r, fmt.Sprintf("there is no NodeImage %s; there are: %s", node.Spec.Image, orNone(sortedKeys(d.s.Images)))
-	}
-	if image.Status.Approved == nil {
-		return r, fmt.Sprintf("NodeImage %s has approved no image yet: set its spec.approved to a revision in its status, or its approval to Automatic", node.Spec.Image)
-	}
-	r.Name = image.Status.Approved.Revision
-	for _, one := range image.Status.Approved.Images {
-		r.Images = append(r.Images, one.ID)
-	}
-	return r, ""
+	return wanted(node, d.s.Images, c)
 }
 
 // unsupported says what the strategy needs and the provider lacks; empty if it has all.

@@ -53,7 +53,7 @@ func packages(t *testing.T) map[string]goPackage {
 }
 
 // pure are the packages that decide. What they reach of ours is pure too.
-var pure = []string{"internal/installation", "internal/drain", "internal/rotation", "internal/admission", "internal/fleetrotation", "internal/kit/plan", "internal/kit/inventory", "internal/window", "internal/gate", "test/bench/rotationmodels"}
+var pure = []string{"internal/installation", "internal/drain", "internal/rotation", "internal/admission", "internal/fleetrotation", "internal/nodeimage", "internal/nodegroup", "internal/kit/plan", "internal/kit/inventory", "internal/window", "internal/gate", "test/bench/rotationmodels"}
 
 // impure are what a decision may not reach for by itself.
 func impure(imported string) bool {
@@ -128,7 +128,9 @@ func clockReads(t *testing.T, file string) string {
 // ports are what else a slice's controller may know: pure packages that it shares with
 // others, and the ports through which it reaches the world.
 var ports = map[string][]string{
-	"internal/rotation": {"internal/drain", "internal/cloud"},
+	"internal/rotation":  {"internal/drain", "internal/cloud"},
+	"internal/nodeimage": {"internal/cloud"},
+	"internal/nodegroup": {"internal/cloud"},
 }
 
 // shared are what every controller may know beside the engine: the ways to others, and what
@@ -223,6 +225,7 @@ func TestTheRulesForbid(t *testing.T) {
 		{"internal/manager", "internal/devcluster"}, {"internal/devcluster/agent", "internal/installation"}, {"internal/kit", "internal/manager"},
 		{"internal/gate/probe", "internal/installation"}, {"internal/kit", "internal/window"},
 		{"internal/cloud/aws", "internal/kit"}, {"internal/rotation/controller", "internal/cloud/aws"}, {"internal/rotation", "internal/cloud/sim"}, {"internal/manager", "internal/cloud/cloudtest"},
+		{"internal/nodeimage/controller", "internal/rotation"}, {"internal/nodegroup/controller", "internal/cloud/aws"}, {"internal/nodeimage", "internal/rotation/controller"},
 	} {
 		if forbidden(c[0], c[1]) == "" {
 			t.Errorf("%s may import %s", c[0], c[1])

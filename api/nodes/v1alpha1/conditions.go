@@ -10,6 +10,9 @@ const (
 	OutdatedTaint = "nodes.windlass.dev/outdated"
 	// RotationLabel is on NodeReplacements, and names their run.
 	RotationLabel = "nodes.windlass.dev/rotation"
+	// ApprovalAnnotation is on a run that a NodeImage has begun, and says for which approval:
+	// the revision, and when it was approved.
+	ApprovalAnnotation = "nodes.windlass.dev/approval"
 )
 
 // Conditions. Ready sums up; Reconciling and Stalled are there only while they are True.
@@ -24,6 +27,8 @@ const (
 	ConditionPaused = "Paused"
 	// ConditionGatesPassed says what the gates say.
 	ConditionGatesPassed = "GatesPassed"
+	// ConditionFound says whether the sources of a NodeImage name images.
+	ConditionFound = "Found"
 )
 
 // Reasons of conditions, waits and events.
@@ -98,4 +103,26 @@ const (
 	ReasonRolledBack = "RolledBack"
 	// ReasonProviderProblem: the provider says that it cannot do what was asked.
 	ReasonProviderProblem = "ProviderProblem"
+	// ReasonFound: each source names an image.
+	ReasonFound = "Found"
+	// ReasonImageNotFound: a source names no image, or one that is gone.
+	ReasonImageNotFound = "ImageNotFound"
+	// ReasonArchitectureUnknown: nobody says for which machines an image is.
+	ReasonArchitectureUnknown = "ArchitectureUnknown"
+	// ReasonApprovalPending: a revision waits for spec.approved.
+	ReasonApprovalPending = "ApprovalPending"
+	// ReasonUnknownRevision: spec.approved is a revision that is not known.
+	ReasonUnknownRevision = "UnknownRevision"
+	// ReasonTooYoung: a revision has not been there for as long as it has to.
+	ReasonTooYoung = "TooYoung"
+	// ReasonUpToDate: every node runs what it should.
+	ReasonUpToDate = "UpToDate"
+	// ReasonOutdated: nodes do not run what they should, and no run replaces them.
+	ReasonOutdated = "Outdated"
+	// ReasonNoGroups: no NodeGroup refers to the NodeImage.
+	ReasonNoGroups = "NoGroups"
+	// ReasonGroupNotRead: it is not known yet whether the nodes of a group are outdated.
+	ReasonGroupNotRead = "GroupNotRead"
+	// ReasonRotationFailed: the run of the revision has ended, and nodes are still outdated.
+	ReasonRotationFailed = "RotationFailed"
 )

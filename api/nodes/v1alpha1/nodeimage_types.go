@@ -95,6 +95,7 @@ type ImageSource struct {
 }
 
 // ImageFilter selects images; the newest that is available is taken.
+// +kubebuilder:validation:XValidation:rule="has(self.name) || has(self.tags)",message="give a name or tags, so that not just any image of the owner is taken"
 type ImageFilter struct {
 	// Owner is an account, or self, amazon or aws-marketplace.
 	// +kubebuilder:validation:MinLength=1
@@ -146,7 +147,7 @@ type NodeImageStatus struct {
 	// Approved is what groups should run.
 	// +optional
 	Approved *ImageRevision `json:"approved,omitempty"`
-	// CheckedAt is when the sources were last read.
+	// CheckedAt is when the sources were last looked at, whether or not that succeeded.
 	// +optional
 	CheckedAt *metav1.Time `json:"checkedAt,omitempty"`
 	// Rotation is the run that was begun for Approved.

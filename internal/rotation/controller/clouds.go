@@ -2,8 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -120,23 +118,9 @@ func (c *clouds) ask(ctx context.Context, group *v1alpha1.NodeGroup) rotation.Cl
 	defer cancel()
 	described, err := provider.Describe(ctx, group.Spec.Provider)
 	if err != nil {
-		return rotation.Cloud{Problem: problem(err)}
+		return rotation.Cloud{Problem: cloud.Explain(err)}
 	}
 	return rotation.Cloud{Group: described, Capabilities: provider.Capabilities()}
-}
-
-// problem is an error in words that say what somebody can do.
-func problem(err error) string {
-	switch {
-	case errors.Is(err, cloud.ErrNotFound):
-		return fmt.Sprintf("%v: check the name, the region and the account", err)
-	case errors.Is(err, cloud.ErrCredentials):
-		return fmt.Sprintf("%v: renew the credentials, or allow what docs/guides/node-rotation-aws.md lists", err)
-	case errors.Is(err, cloud.ErrThrottled):
-		return fmt.Sprintf("%v: it is asked again later", err)
-	default:
-		return err.Error()
-	}
 }
 
 // stale makes the next pass ask anew.
