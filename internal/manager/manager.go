@@ -35,6 +35,8 @@ import (
 	installations "windlass.dev/internal/installation/controller"
 	"windlass.dev/internal/kit"
 	"windlass.dev/internal/kit/lead"
+	nodegroups "windlass.dev/internal/nodegroup/controller"
+	nodeimages "windlass.dev/internal/nodeimage/controller"
 	rotations "windlass.dev/internal/rotation/controller"
 )
 
@@ -58,6 +60,8 @@ type Hooks struct {
 	Providers cloud.Providers
 	// AWS is used instead of the one that the environment says.
 	AWS *aws.Cloud
+	// Images finds machine images; nil for that of this package.
+	Images cloud.Images
 	// Started is called when all caches are filled.
 	Started func()
 	// Elected is called when a lease was won, and before anything acts under it.
@@ -208,7 +212,7 @@ func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Con
 		if err != nil {
 			return fmt.Errorf("installations controller: %w", err)
 		}
-		if err := addLed(mgr, cfg, cfg.Installations.Lease, runnable, hooks); err != nil {
+		if err := addLed(mgr, cfg, cfg.Installations.Lease, hooks, runnable); err != nil {
 			return err
 		}
 	}
@@ -228,15 +232,33 @@ func addRotations(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Confi
 	if cfg.Rotations.Disabled || !served(host, kit.Kind{GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeRotation")}) {
 		return nil
 	}
-	providers, err := hooks.providers(ctx, host)
+	runnables, err := nodeControllers(ctx, host, hooks)
 	if err != nil {
 		return err
 	}
-	runnable, err := rotations.New(ctx, host, rotations.Options{Providers: providers})
+	return addLed(mgr, cfg, cfg.Rotations.Lease, hooks, runnables...)
+}
+
+// nodeControllers are those of nodes. They act under one lease: which nodes are outdated,
+// and that they are replaced, is for one process to say.
+func nodeControllers(ctx context.Context, host kit.Host, hooks Hooks) ([]ctrlmanager.Runnable, error) {
+	providers, found, err := hooks.clouds(ctx, host)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("rotations controller: %w", err)
 	}
-	return addLed(mgr, cfg, cfg.Rotations.Lease, runnable, hooks)
+	runs, err := rotations.New(ctx, host, rotations.Options{Providers: providers})
+	if err != nil {
+		return nil, fmt.Errorf("rotations controller: %w", err)
+	}
+	groups, err := nodegroups.New(ctx, host, nodegroups.Options{Providers: providers})
+	if err != nil {
+		return nil, fmt.Errorf("node groups controller: %w", err)
+	}
+	images, err := nodeimages.New(ctx, host, nodeimages.Options{Images: found})
+	if err != nil {
+		return nil, fmt.Errorf("node images controller: %w", err)
+	}
+	return []ctrlmanager.Runnable{runs, groups, images}, nil
 }
 
 func addFleet(mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host, hooks Hooks) error {
@@ -247,7 +269,7 @@ func addFleet(mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host, 
 	if err != nil {
 		return err
 	}
-	return addLed(mgr, cfg, cfg.Fleet.Lease, runnable, hooks)
+	return addLed(mgr, cfg, cfg.Fleet.Lease, hooks, runnable)
 }
 
 // served reports whether the cluster knows a kind. One that cannot be asked does not stop
@@ -263,10 +285,14 @@ func served(host kit.Host, kind kit.Kind) bool {
 	return err == nil && known
 }
 
-// addLed runs a runnable while the lease is held.
-func addLed(mgr ctrlmanager.Manager, cfg config.Configuration, lease config.Lease, runnable ctrlmanager.Runnable, hooks Hooks) error {
+// addLed runs runnables while the lease is held.
+func addLed(mgr ctrlmanager.Manager, cfg config.Configuration, lease config.Lease, hooks Hooks, runnables ...ctrlmanager.Runnable) error {
 	if cfg.Leases.Disabled {
-		return mgr.Add(always{runnable})
+		var problems []error
+		for _, runnable := range runnables {
+			problems = append(problems, mgr.Add(always{runnable}))
+		}
+		return errors.Join(problems...)
 	}
 	identity, err := identity()
 	if err != nil {
@@ -281,7 +307,7 @@ func addLed(mgr ctrlmanager.Manager, cfg config.Configuration, lease config.Leas
 			RenewDeadline: cfg.Leases.RenewDeadline.Duration,
 			RetryPeriod:   cfg.Leases.RetryPeriod.Duration,
 		},
-		Runnables: []ctrlmanager.Runnable{runnable},
+		Runnables: runnables,
 		Elected:   hooks.Elected,
 	})
 }

@@ -14,18 +14,29 @@ import (
 // machinesNamespace is where simulated groups of machines are kept.
 const machinesNamespace = "windlass-system"
 
-// providers are those who keep the machines of node groups.
-func (h Hooks) providers(ctx context.Context, host kit.Host) (cloud.Providers, error) {
-	if h.Providers != nil {
-		return h.Providers, nil
+// clouds are those who keep the machines of node groups, and who finds images for them.
+func (h Hooks) clouds(ctx context.Context, host kit.Host) (cloud.Providers, cloud.Images, error) {
+	if h.Providers != nil && h.Images != nil {
+		return h.Providers, h.Images, nil
 	}
 	amazon := h.AWS
 	if amazon == nil {
 		var err error
 		if amazon, err = aws.FromEnvironment(ctx); err != nil {
-			return nil, fmt.Errorf("AWS: %w", err)
+			return nil, nil, fmt.Errorf("AWS: %w", err)
 		}
 	}
+	providers, images := keepers(amazon, host), amazon.Images()
+	if h.Providers != nil {
+		providers = h.Providers
+	}
+	if h.Images != nil {
+		images = h.Images
+	}
+	return providers, images, nil
+}
+
+func keepers(amazon *aws.Cloud, host kit.Host) cloud.Providers {
 	groups, managed := amazon.AutoScaling(), amazon.EKS()
 	machines := &simulated.Provider{Client: host.Client, Namespace: machinesNamespace}
 	return func(ref v1alpha1.Provider) (cloud.Provider, error) {
@@ -39,5 +50,5 @@ func (h Hooks) providers(ctx context.Context, host kit.Host) (cloud.Providers, e
 		default:
 			return nil, fmt.Errorf("%w: this Windlass does not know it", cloud.ErrUnsupported)
 		}
-	}, nil
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,6 +51,9 @@ type Provider struct {
 	Client client.Client
 	// Namespace of the groups' ConfigMaps.
 	Namespace string
+
+	// filling keeps two who look at a group from both making the machine that it lacks.
+	filling sync.Mutex
 }
 
 // Capabilities are all but load balancers.
@@ -193,6 +197,8 @@ func (p *Provider) Resize(ctx context.Context, ref v1alpha1.Provider, size int32
 
 // fill makes the machines that the group lacks.
 func (p *Provider) fill(ctx context.Context, ref v1alpha1.Provider) error {
+	p.filling.Lock()
+	defer p.filling.Unlock()
 	group, err := p.group(ctx, ref)
 	if err != nil {
 		return err

@@ -11,7 +11,6 @@ package controller
 // +kubebuilder:rbac:groups=nodes.windlass.dev,resources=nodereplacements,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=nodes.windlass.dev,resources=nodereplacements/status,verbs=patch
 // +kubebuilder:rbac:groups=nodes.windlass.dev,resources=nodegroups;nodeimages,verbs=get;list;watch
-// +kubebuilder:rbac:groups=nodes.windlass.dev,resources=nodegroups/status;nodeimages/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch;delete
 // +kubebuilder:rbac:groups="",resources=pods/eviction,verbs=create

@@ -1,0 +1,8 @@
+package controller
+
+// What the controller may do, as a part of the generated ClusterRole windlass-nodes.
+
+// +kubebuilder:rbac:groups=nodes.windlass.dev,resources=nodegroups;nodeimages,verbs=get;list;watch
+// +kubebuilder:rbac:groups=nodes.windlass.dev,resources=nodeimages/status,verbs=patch
+// +kubebuilder:rbac:groups=nodes.windlass.dev,resources=noderotations,verbs=get;list;watch;create
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create
