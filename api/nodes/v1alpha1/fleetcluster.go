@@ -43,8 +43,6 @@ const (
 	ReasonNotOwned = "NotOwned"
 	// ReasonRotationGone: somebody has deleted the cluster's NodeRotation.
 	ReasonRotationGone = "RotationGone"
-	// ReasonRotationFailed: the cluster's NodeRotation did not succeed.
-	ReasonRotationFailed = "RotationFailed"
 	// ReasonInstallations: installations are not as stable as they were.
 	ReasonInstallations = "InstallationsUnstable"
 	// ReasonVerified: all is as well as it was.
