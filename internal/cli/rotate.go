@@ -61,7 +61,7 @@ spec:
   provider:
     autoScaling: {name: apps, region: eu-central-1}`
 
-var errNoGroups = errors.New("there are no NodeGroups: make one for each group of machines, such as\n\n" + exampleGroup + "\n")
+var errNoGroups = errors.New("there are no NodeGroups: make one for each group of machines, such as\n\n" + exampleGroup)
 
 // errUndefined is the error of a cluster that lacks the definitions, in fewer words.
 type errUndefined struct{ error }

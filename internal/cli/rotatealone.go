@@ -46,20 +46,23 @@ func (a *standalone) addFlags(cmd *cobra.Command) {
 	flags.StringVar(&a.resume, "resume", "", "with --standalone: go on with the run `NAME`")
 }
 
+// names is how many groups the flags name.
+func (a *standalone) names() int { return len(a.autoScaling) + len(a.eks) }
+
 // check says what is wrong with the flags before any cluster is asked.
 func (a *standalone) check(args []string, s startFlags, given func(string) bool) error {
-	names := len(a.autoScaling) + len(a.eks)
-	wrong := func(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+	wrong := func(text string) error { return usageError{errors.New(text)} }
+	named, chosen := a.names() > 0 || a.file != "", len(args) > 0
 	switch {
-	case !a.on && (names > 0 || a.file != "" || a.region != "" || a.resume != ""):
+	case !a.on && cmp.Or(a.region, a.resume) != "" || !a.on && named:
 		return wrong("--auto-scaling-group, --eks, --region, --groups and --resume are for --standalone: without it, make NodeGroups")
 	case a.on && given("cluster"):
 		return nil // The run's own flags say what is wrong with it.
-	case names > 0 && a.region == "":
+	case a.names() > 0 && a.region == "":
 		return wrong("say in which --region the groups are")
-	case a.resume != "" && (names > 0 || a.file != "" || len(args) > 0 || s.name != ""):
+	case a.resume != "" && (named || chosen || s.name != ""):
 		return wrong("--resume goes on with a run as it is: leave the groups and --name out")
-	case a.on && a.resume == "" && names == 0 && a.file == "" && len(args) == 0:
+	case a.on && a.resume == "" && !named && !chosen:
 		return wrong("say which groups: --auto-scaling-group NAME, --eks CLUSTER/NODEGROUP, --groups FILE, or names of NodeGroups that there are")
 	}
 	return nil
@@ -155,7 +158,7 @@ func define(ctx context.Context, c client.Client, told io.Writer) error {
 // holding is how the controller's lease is held.
 func holding() config.Configuration {
 	cfg := config.Default()
-	cfg.Installations.Disabled = true
+	cfg.Installations.Disabled, cfg.Fleet.Disabled = true, true
 	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
 	return cfg
 }

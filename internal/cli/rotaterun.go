@@ -87,25 +87,11 @@ func (r *runFlags) strategy(told io.Writer) (*v1alpha1.Strategy, error) {
 		}
 		*of.to = &value
 	}
-	switch {
-	case r.given("canary") && r.canary < 1:
-		return nil, usageError{fmt.Errorf("--canary %d: want at least 1", r.canary)}
-	case !r.given("canary") && r.given("canary-bake"):
-		return nil, usageError{errors.New("--canary-bake is for a --canary: say how many nodes it has")}
-	case r.canaryBake < 0:
-		return nil, usageError{fmt.Errorf("--canary-bake %s: want no less than 0s", r.canaryBake)}
-	case r.given("canary"):
-		s.Canary = &v1alpha1.Canary{Nodes: r.canary, BakeSeconds: new(int32(r.canaryBake / time.Second))}
+	if err := r.canaryOf(s); err != nil {
+		return nil, err
 	}
-	for _, text := range r.windows {
-		w, err := parseWindow(text)
-		if err != nil {
-			return nil, usageError{fmt.Errorf("--window %q: %w", text, err)}
-		}
-		s.Windows = append(s.Windows, w)
-	}
-	if _, err := window.Parse(s.Windows); err != nil {
-		return nil, usageError{fmt.Errorf("--%w", err)}
+	if err := r.windowsOf(s); err != nil {
+		return nil, err
 	}
 	if err := r.rotator.apply(s, r.given, told); err != nil {
 		return nil, err
@@ -114,6 +100,34 @@ func (r *runFlags) strategy(told io.Writer) (*v1alpha1.Strategy, error) {
 		return nil, nil //nolint:nilnil // No strategy is one: that of the groups.
 	}
 	return s, nil
+}
+
+func (r *runFlags) canaryOf(s *v1alpha1.Strategy) error {
+	switch {
+	case r.given("canary") && r.canary < 1:
+		return usageError{fmt.Errorf("--canary %d: want at least 1", r.canary)}
+	case !r.given("canary") && r.given("canary-bake"):
+		return usageError{errors.New("--canary-bake is for a --canary: say how many nodes it has")}
+	case r.canaryBake < 0:
+		return usageError{fmt.Errorf("--canary-bake %s: want no less than 0s", r.canaryBake)}
+	case r.given("canary"):
+		s.Canary = &v1alpha1.Canary{Nodes: r.canary, BakeSeconds: new(int32(r.canaryBake / time.Second))}
+	}
+	return nil
+}
+
+func (r *runFlags) windowsOf(s *v1alpha1.Strategy) error {
+	for _, text := range r.windows {
+		w, err := parseWindow(text)
+		if err != nil {
+			return usageError{fmt.Errorf("--window %q: %w", text, err)}
+		}
+		s.Windows = append(s.Windows, w)
+	}
+	if _, err := window.Parse(s.Windows); err != nil {
+		return usageError{fmt.Errorf("--%w", err)}
+	}
+	return nil
 }
 
 // parseWindow reads "0 22 * * 1-5 for 6h in Europe/Berlin".

@@ -147,7 +147,7 @@ func follow(ctx context.Context, c client.Client, run *v1alpha1.NodeRotation, ou
 		case err != nil && (ctx.Err() != nil || final(err) || now.Sub(answered) > lostAfter):
 			return false, err
 		case err != nil:
-			return false, nil // A run takes long, and API servers are restarted meanwhile.
+			return false, nil //nolint:nilerr // A run takes long, and API servers are restarted meanwhile.
 		}
 		answered = now
 		return rotation.Finished(run.Status.Phase), s.show(v, now)

@@ -233,6 +233,24 @@ func (v *rotationView) changes(before *rotationView) []string {
 	}
 	var lines []string
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	v.nodeChanges(before, say)
+	for _, g := range v.Groups {
+		i := slices.IndexFunc(before.Groups, func(b groupView) bool { return b.Name == g.Name })
+		if i < 0 || before.Groups[i].Outdated != g.Outdated || before.Groups[i].Replaced != g.Replaced {
+			say("NodeGroup/%s %d outdated, %d updated, %d replaced", g.Name, g.Outdated, g.Updated, g.Replaced)
+		}
+	}
+	v.waitChanges(before, say)
+	if v.Paused != before.Paused {
+		say("NodeRotation/%s paused: %t", v.Name, v.Paused)
+	}
+	if v.Phase != before.Phase {
+		say("NodeRotation/%s %s", v.Name, v.Phase)
+	}
+	return lines
+}
+
+func (v *rotationView) nodeChanges(before *rotationView, say func(format string, args ...any)) {
 	was := map[string]v1alpha1.ReplacementPhase{}
 	for _, n := range before.Nodes {
 		was[n.Group+"/"+n.Node] = n.Phase
@@ -246,12 +264,9 @@ func (v *rotationView) changes(before *rotationView) []string {
 			say("Node/%s %s", n.Node, n.Phase)
 		}
 	}
-	for _, g := range v.Groups {
-		i := slices.IndexFunc(before.Groups, func(b groupView) bool { return b.Name == g.Name })
-		if i < 0 || before.Groups[i].Outdated != g.Outdated || before.Groups[i].Replaced != g.Replaced {
-			say("NodeGroup/%s %d outdated, %d updated, %d replaced", g.Name, g.Outdated, g.Updated, g.Replaced)
-		}
-	}
+}
+
+func (v *rotationView) waitChanges(before *rotationView, say func(format string, args ...any)) {
 	for _, w := range v.Waits {
 		same := func(b v1alpha1.Wait) bool { return b.Subject == w.Subject && b.For == w.For && b.Reason == w.Reason }
 		if !slices.ContainsFunc(before.Waits, same) {
@@ -264,11 +279,4 @@ func (v *rotationView) changes(before *rotationView) []string {
 			say("gate %s passing %s: %s", g.Name, g.Passing, cmp.Or(g.Message, "not checked yet"))
 		}
 	}
-	if v.Paused != before.Paused {
-		say("NodeRotation/%s paused: %t", v.Name, v.Paused)
-	}
-	if v.Phase != before.Phase {
-		say("NodeRotation/%s %s", v.Name, v.Phase)
-	}
-	return lines
 }

@@ -63,6 +63,22 @@ func (c *Cluster) SetPod(pod *corev1.Pod) {
 		Terminal: pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed, Pending: pod.Status.Phase == corev1.PodPending || pod.Status.Phase == "",
 		CreatedAt: pod.CreationTimestamp.Time, Grace: corev1.DefaultTerminationGracePeriodSeconds,
 	}
+	p.read(pod)
+	c.inherit(p, was, pod)
+	if !p.Assumed {
+		unassume(was)
+	}
+	c.forget(was)
+	c.pods[p.UID] = p
+	c.byNode[p.Node] = insert(c.byNode[p.Node], p, comparePods)
+	remember(c.byOwner, p.Owner, p)
+	remember(c.inNamespace, p.Namespace, p)
+	p.Shape.pods++
+	c.count(p, 1)
+}
+
+// read takes what a pod says of itself.
+func (p *Pod) read(pod *corev1.Pod) {
 	if pod.Spec.TerminationGracePeriodSeconds != nil {
 		p.Grace = *pod.Spec.TerminationGracePeriodSeconds
 	}
@@ -82,6 +98,10 @@ func (c *Cluster) SetPod(pod *corev1.Pod) {
 			p.Ready, p.ReadyAt = condition.Status == corev1.ConditionTrue, condition.LastTransitionTime.Time
 		}
 	}
+}
+
+// inherit takes over what was found out of a pod before, or finds it out.
+func (c *Cluster) inherit(p, was *Pod, pod *corev1.Pod) {
 	if was != nil && was.Shape != nil { // What a pod asks for hardly ever changes, and is dear to find out.
 		p.Shape, p.claims, p.Assumed = was.Shape, was.claims, was.Assumed && p.DeletedAt.IsZero()
 	} else {
@@ -97,16 +117,6 @@ func (c *Cluster) SetPod(pod *corev1.Pod) {
 	} else {
 		p.Budgets = c.covering(p)
 	}
-	if !p.Assumed {
-		unassume(was)
-	}
-	c.forget(was)
-	c.pods[p.UID] = p
-	c.byNode[p.Node] = insert(c.byNode[p.Node], p, comparePods)
-	remember(c.byOwner, p.Owner, p)
-	remember(c.inNamespace, p.Namespace, p)
-	p.Shape.pods++
-	c.count(p, 1)
 }
 
 // count changes what the pods of a node take of it.

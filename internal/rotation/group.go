@@ -95,18 +95,7 @@ func (d *decider) assess(g *group) {
 	for i := range g.cloud.Machines {
 		m := &machine{Machine: g.cloud.Machines[i]}
 		m.node = d.nodeOf(&m.Machine)
-		for _, r := range d.records[m.ID] {
-			if r.Spec.Group != g.name {
-				continue
-			}
-			m.attempts = max(m.attempts, r.Spec.Attempt+1)
-			switch {
-			case !Closed(r.Status.Phase):
-				m.record = r
-			case m.last == nil || m.last.Spec.Attempt < r.Spec.Attempt:
-				m.last = r
-			}
-		}
+		d.recall(g, m)
 		m.outdated = d.whyOutdated(g, &m.Machine)
 		if m.outdated != "" {
 			outdated++
@@ -124,6 +113,22 @@ func (d *decider) assess(g *group) {
 		d.count(g, m)
 	}
 	g.rec.Outdated, g.rec.Updated = int32(outdated), int32(updated)
+}
+
+// recall finds the records of a machine.
+func (d *decider) recall(g *group, m *machine) {
+	for _, r := range d.records[m.ID] {
+		if r.Spec.Group != g.name {
+			continue
+		}
+		m.attempts = max(m.attempts, r.Spec.Attempt+1)
+		switch {
+		case !Closed(r.Status.Phase):
+			m.record = r
+		case m.last == nil || m.last.Spec.Attempt < r.Spec.Attempt:
+			m.last = r
+		}
+	}
 }
 
 // countRecords counts what the run has opened in the group.
@@ -460,16 +465,22 @@ func (d *decider) finish(g *group) bool {
 		d.notReady(g)
 		return true // The last of the new nodes are not Ready yet.
 	}
+	d.giveBack(g, size)
+	return true
+}
+
+// giveBack takes the run's marks off the group's nodes, and then off the group.
+func (d *decider) giveBack(g *group, size int32) {
 	clean := true
 	for _, m := range g.machines {
 		clean = d.unmark(m) && clean
 	}
 	if !clean {
-		return true
+		return
 	}
 	if d.untouched(g) {
 		g.rec.Restored = true
-		return true
+		return
 	}
 	restore := Restore{Group: g.name, Guard: d.guardOf(g), Settings: cloud.Settings{Size: size, Max: max(g.rec.Max, size)}}
 	if d.ending() && g.rec.Former != nil && g.cloud.Capabilities.RollBack && (g.rec.Changed || !d.aborting()) {
@@ -477,7 +488,6 @@ func (d *decider) finish(g *group) bool {
 	}
 	d.step(restore, "nothing is left to do for the group")
 	d.wake(time.Second)
-	return true
 }
 
 // settled says that the group has all its machines, and all that are not outdated are Ready

@@ -179,9 +179,15 @@ func (d *decider) happened() []v1alpha1.Untold {
 	if was.WaveDoneAt == nil && is.WaveDoneAt != nil {
 		say(run.NotifyWaveFinished, int64(is.Wave), "wave %d is done: %d nodes replaced", is.Wave, is.Replaced)
 	}
-	if was.Phase == is.Phase {
-		return all
+	if was.Phase != is.Phase {
+		d.ended(say)
 	}
+	return all
+}
+
+// ended says how a run has ended, or begins to.
+func (d *decider) ended(say func(event run.NotifiedEvent, sequence int64, format string, args ...any)) {
+	is := d.status
 	switch is.Phase {
 	case v1alpha1.RollingBack:
 		say(run.NotifyRollingBack, 0, "%s", is.OutcomeMessage)
@@ -191,6 +197,6 @@ func (d *decider) happened() []v1alpha1.Untold {
 		say(run.NotifyFailed, 0, "%s: %s", is.Phase, is.OutcomeMessage)
 	case v1alpha1.Aborted:
 		say(run.NotifyAborted, 0, "%s", is.OutcomeMessage)
+	default: // It goes on.
 	}
-	return all
 }

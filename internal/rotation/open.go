@@ -171,7 +171,7 @@ func (d *decider) next(g *group, active []*group, all []*machine, anywhere bool)
 	zones := d.zonesOpen(g)
 	var least float64
 	for i, m := range all {
-		if i == candidates || best != nil && (m.attempts != best.attempts || urgency(m) != urgency(best) || g.strategy.place(m) != g.strategy.place(best)) {
+		if i == candidates || best != nil && g.strategy.later(m, best) {
 			break
 		}
 		if !g.strategy.zoneAllows(m, zones, all) {
@@ -195,24 +195,18 @@ func (d *decider) next(g *group, active []*group, all []*machine, anywhere bool)
 	return best, lack
 }
 
+// later says that a machine has its turn only when those like the other are through.
+func (s *strategy) later(m, other *machine) bool {
+	return m.attempts != other.attempts || urgency(m) != urgency(other) || s.place(m) != s.place(other)
+}
+
 // openings finds out, once in a decision, what room there is for pods that leave.
 func (d *decider) openings(active []*group, anywhere bool) {
 	if d.room != nil && !anywhere {
 		return
 	}
 	o := &openings{load: map[string]float64{}}
-	leaving, open := map[string]*group{}, []string{}
-	for _, g := range active {
-		for _, m := range g.machines {
-			if m.node == nil || !m.leaving && m.record == nil {
-				continue
-			}
-			leaving[m.node.Name] = g
-			if m.record != nil {
-				open = append(open, m.node.Name)
-			}
-		}
-	}
+	leaving, open := leavingNodes(active)
 	var targets, last []*drain.Node
 	for _, n := range d.s.Cluster.Nodes() {
 		switch {
@@ -231,6 +225,23 @@ func (d *decider) openings(active []*group, anywhere bool) {
 		o.bear(pods)
 	}
 	d.room = o
+}
+
+// leavingNodes are those that have to go, by their group, and which of them are open.
+func leavingNodes(active []*group) (leaving map[string]*group, open []string) {
+	leaving = map[string]*group{}
+	for _, g := range active {
+		for _, m := range g.machines {
+			if m.node == nil || !m.leaving && m.record == nil {
+				continue
+			}
+			leaving[m.node.Name] = g
+			if m.record != nil {
+				open = append(open, m.node.Name)
+			}
+		}
+	}
+	return leaving, open
 }
 
 // fits places the pods of a machine, and says which one finds no place.
@@ -351,12 +362,7 @@ func (d *decider) quorum(active []*group) int {
 		if g.open > 0 || g.records > 0 {
 			return 0
 		}
-		up := 0
-		for _, m := range g.machines {
-			if m.State == cloud.Running && (d.ready(g, m) || m.node != nil && m.node.Ready() && m.node.Cordoned) {
-				up++ // A cordon keeps pods out, not the API server down.
-			}
-		}
+		up := d.members(g)
 		if problem == "" && up < int(g.rec.Size) {
 			problem = fmt.Sprintf("%d of %d nodes of NodeGroup/%s are Ready", up, g.rec.Size, g.name)
 		}
@@ -366,6 +372,16 @@ func (d *decider) quorum(active []*group) int {
 		return 0
 	}
 	return 1
+}
+
+// members are the machines of a control plane that are well.
+func (d *decider) members(g *group) (up int) {
+	for _, m := range g.machines {
+		if m.State == cloud.Running && (d.ready(g, m) || m.node != nil && m.node.Ready() && m.node.Cordoned) {
+			up++ // A cordon keeps pods out, not the API server down.
+		}
+	}
+	return up
 }
 
 // notReady waits for new nodes, and fails the run if one takes too long.

@@ -132,7 +132,7 @@ func (r *replacement) phase(p v1alpha1.ReplacementPhase) {
 // opened keeps new pods from the node and notes which ones have to leave it.
 func (r *replacement) opened() {
 	n := r.node()
-	if n != nil && !(n.Cordoned && n.Excluded) {
+	if n != nil && (!n.Cordoned || !n.Excluded) {
 		r.step(Mark{Node: n.Name, UID: n.UID, Cordon: new(true)}, r.was.Spec.Reason)
 	}
 	r.next.DrainDeadline = new(metav1.NewTime(r.now.Add(r.g.strategy.drain.Timeout)))
@@ -199,12 +199,7 @@ func (r *replacement) draining() {
 		return
 	}
 	answer := r.s.Cluster.Drain(n.Name, policy, r.allow, r.now, late)
-	for _, e := range answer.Evict {
-		r.step(Evict{Namespace: e.Pod.Namespace, Name: e.Pod.Name, UID: e.Pod.UID, Node: n.Name, Grace: e.Grace, Force: e.Force}, e.Why)
-		if e.Force {
-			r.next.Forced = "some pods were deleted: " + e.Why
-		}
-	}
+	r.evict(n.Name, answer.Evict)
 	for _, owner := range answer.Surge {
 		r.surge(owner)
 	}
@@ -220,6 +215,16 @@ func (r *replacement) draining() {
 	}
 	if !late && r.next.DrainDeadline != nil {
 		r.wakeAt(r.next.DrainDeadline.Time)
+	}
+}
+
+// evict asks pods to go.
+func (r *replacement) evict(node string, all []drain.Eviction) {
+	for _, e := range all {
+		r.step(Evict{Namespace: e.Pod.Namespace, Name: e.Pod.Name, UID: e.Pod.UID, Node: node, Grace: e.Grace, Force: e.Force}, e.Why)
+		if e.Force {
+			r.next.Forced = "some pods were deleted: " + e.Why
+		}
 	}
 }
 

@@ -121,6 +121,7 @@ func (d *decider) inShort() (reason, message string) {
 		if len(st.Waits) > 0 {
 			return st.Waits[0].Reason, sentence(st.Waits[0])
 		}
+	default: // It is on its way.
 	}
 	// No counters: a message that changes by itself is of no use to who waits for a change.
 	if len(st.Waits) > 0 && len(st.Waits) == len(d.waits) && d.status.Open == 0 {
@@ -157,19 +158,19 @@ func (d *decider) stalled() *v1alpha1.Wait {
 			return nil
 		}
 	}
-	for _, g := range d.groups {
-		over := d.status.ProgressedAt.Add(g.strategy.progressDeadline)
-		if d.now.Before(over) {
-			d.wakeAt(over)
-			return nil
-		}
-		w := v1alpha1.Wait{Subject: "the run", Reason: v1alpha1.ReasonNoProgress, Message: fmt.Sprintf("nothing has moved for %s", g.strategy.progressDeadline)}
-		if len(d.waits) > 0 {
-			w.Message += "; " + sentence(d.waits[0])
-		}
-		return &w
+	if len(d.groups) == 0 {
+		return nil
 	}
-	return nil
+	limit := d.groups[0].strategy.progressDeadline
+	if over := d.status.ProgressedAt.Add(limit); d.now.Before(over) {
+		d.wakeAt(over)
+		return nil
+	}
+	w := v1alpha1.Wait{Subject: "the run", Reason: v1alpha1.ReasonNoProgress, Message: fmt.Sprintf("nothing has moved for %s", limit)}
+	if len(d.waits) > 0 {
+		w.Message += "; " + sentence(d.waits[0])
+	}
+	return &w
 }
 
 // Report returns the run with the status that it should have.

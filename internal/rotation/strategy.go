@@ -3,6 +3,7 @@ package rotation
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,12 +44,12 @@ func resolve(run, group *v1alpha1.Strategy, role v1alpha1.Role) (strategy, error
 		s.surge, s.unavailable = intstr.FromInt32(0), intstr.FromInt32(1)
 	}
 	var drains []*v1alpha1.Drain
-	for i := len(layers) - 1; i >= 0; i-- {
-		if layers[i] == nil {
+	for _, layer := range slices.Backward(layers) {
+		if layer == nil {
 			continue
 		}
-		drains = append([]*v1alpha1.Drain{layers[i].Drain}, drains...)
-		if err := s.overlay(layers[i], role); err != nil {
+		drains = append([]*v1alpha1.Drain{layer.Drain}, drains...)
+		if err := s.overlay(layer, role); err != nil {
 			return s, err
 		}
 	}

@@ -207,7 +207,12 @@ func liveWindlass(ctx context.Context, l *live) error {
 	go func() {
 		ended <- manager.Run(running, cfg, l.config, manager.Hooks{Registry: prometheus.NewRegistry(), Started: func() { close(started) }})
 	}()
-	defer func() { stop(); <-ended }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			logf("the controllers ended: %v", err)
+		}
+	}()
 	select {
 	case <-started:
 	case err := <-ended:

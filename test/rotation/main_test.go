@@ -139,7 +139,7 @@ func tail(text string, limit int) string { return text[max(len(text)-limit, 0):]
 
 func (w *windlass) start(t testing.TB) {
 	t.Helper()
-	w.cmd = exec.Command(os.Args[0], "run", "--kubeconfig", filepath.Join(w.dir, "kubeconfig"), "--config", filepath.Join(w.dir, "windlass.yaml")) //nolint:noctx // It is killed by the test.
+	w.cmd = exec.Command(os.Args[0], "run", "--kubeconfig", filepath.Join(w.dir, "kubeconfig"), "--config", filepath.Join(w.dir, "windlass.yaml"))
 	w.cmd.Env = append(os.Environ(), asWindlass+"=true", "AWS_ENDPOINT_URL="+clustertest.AWS(t), "AWS_ACCESS_KEY_ID=fake", "AWS_SECRET_ACCESS_KEY=fake", "AWS_REGION="+devcluster.CloudRegion)
 	w.cmd.Stdout, w.cmd.Stderr = &w.log, &w.log
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

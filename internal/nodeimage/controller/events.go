@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,14 +25,11 @@ func revised(before, after *v1alpha1.NodeImageStatus) (events []kit.Event) {
 }
 
 func ids(r *v1alpha1.ImageRevision) string {
-	text := ""
+	var all []string
 	for i := range r.Images {
-		if i > 0 {
-			text += ", "
-		}
-		text += r.Images[i].ID
+		all = append(all, r.Images[i].ID)
 	}
-	return text
+	return strings.Join(all, ", ")
 }
 
 // begun tells of a run; nil if the step has begun none.

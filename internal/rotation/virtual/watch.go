@@ -67,15 +67,20 @@ func (w *World) watchOpen(r *v1alpha1.NodeReplacement) {
 	if ending || st == nil || st.Canary == nil || w.Run.Status.Wave > 0 {
 		return
 	}
+	if n := w.opened(r); n > max(st.Canary.Nodes, 1) && w.Run.Status.WaveSize > 0 {
+		w.violate("%s is opened, the %dth of a canary of %d", r.Spec.Node, n, st.Canary.Nodes)
+	}
+}
+
+// opened counts the nodes of a group that were opened, up to this one.
+func (w *World) opened(r *v1alpha1.NodeReplacement) int32 {
 	n := int32(1)
 	for _, other := range w.Records {
 		if other.Spec.Group == r.Spec.Group && other.Name != r.Name && other.Status.Phase != v1alpha1.SkippedPhase && other.Status.Phase != v1alpha1.Reverted {
 			n++
 		}
 	}
-	if n > max(st.Canary.Nodes, 1) && w.Run.Status.WaveSize > 0 {
-		w.violate("%s is opened, the %dth of a canary of %d", r.Spec.Node, n, st.Canary.Nodes)
-	}
+	return n
 }
 
 // watchEnd looks whether a machine may be ended.
@@ -131,6 +136,11 @@ func (w *World) Left() {
 			}
 		}
 	}
+	w.leftNodes()
+	w.leftObjects()
+}
+
+func (w *World) leftNodes() {
 	for _, name := range w.Names() {
 		n := w.nodes[name]
 		if w.ends(n) {
@@ -152,6 +162,9 @@ func (w *World) Left() {
 			w.violate("%s is left held", name)
 		}
 	}
+}
+
+func (w *World) leftObjects() {
 	for _, name := range slices.Sorted(maps.Keys(w.sets)) {
 		if s := w.sets[name]; s.Replicas != s.original {
 			w.violate("workload %s is left with %d replicas of %d", name, s.Replicas, s.original)

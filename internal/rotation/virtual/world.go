@@ -102,7 +102,7 @@ func (e events) Less(i, j int) bool {
 	return e[i].order < e[j].order
 }
 func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) } //nolint:errcheck,forcetypeassert // Only events are pushed.
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
 func (e *events) Pop() any {
 	last := (*e)[len(*e)-1]
 	*e = (*e)[:len(*e)-1]
@@ -354,7 +354,7 @@ func (w *World) Next(latest time.Time) bool {
 	}
 	w.Now = w.events[0].at
 	for len(w.events) > 0 && !w.events[0].at.After(w.Now) {
-		heap.Pop(&w.events).(event).do() //nolint:errcheck,forcetypeassert // Only events are in it.
+		heap.Pop(&w.events).(event).do()
 	}
 	return true
 }
