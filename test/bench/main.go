@@ -26,6 +26,7 @@ var benchmarks = map[string]func(ctx context.Context, arguments []string) (any, 
 	"devcluster":    devCluster,
 	"rotation-live": rotationLive,
 	"planning":      planning,
+	"rotation":      rotationTimes,
 }
 
 func main() {
@@ -58,7 +59,7 @@ func part(arguments []string) (isPart bool, err error) {
 
 func run(ctx context.Context, arguments []string) error {
 	if len(arguments) == 0 || benchmarks[arguments[0]] == nil {
-		return errors.New("name a benchmark: installations, adoption, devcluster, planning or rotation-live")
+		return errors.New("name a benchmark: installations, adoption, devcluster, planning, rotation or rotation-live")
 	}
 	figures, err := benchmarks[arguments[0]](ctx, arguments[1:])
 	if err != nil {

@@ -115,7 +115,7 @@ func (w *World) fill(g *Group) {
 			return
 		}
 		m := w.launch(g)
-		w.after(w.vary(w.Boot), func() { w.up(g, m) })
+		w.after(w.vary(w.Boot, w.Jitter+w.BootSpread), func() { w.up(g, m) })
 	}
 }
 

@@ -42,8 +42,9 @@ type World struct {
 	Evictions, Passes, Actions int
 	// Emptied is when the last machine was told to end.
 	Emptied time.Time
-	// Jitter is by how much boots and pods differ at most.
-	Jitter time.Duration
+	// Jitter is by how much boots and pods differ at most, and BootSpread by how much boots
+	// do besides.
+	Jitter, BootSpread time.Duration
 	// Decided, if set, is told how long each decision took in real time.
 	Decided func(time.Duration)
 
@@ -122,10 +123,10 @@ func (w *World) id(prefix string) string {
 }
 
 // vary makes a time one of those that things take.
-func (w *World) vary(d time.Duration) time.Duration {
-	if w.Jitter > 0 {
+func (w *World) vary(d, spread time.Duration) time.Duration {
+	if spread > 0 {
 		w.number++
-		d += time.Duration(w.number) * 7919 * time.Second % w.Jitter
+		d += time.Duration(w.number) * 7919 * time.Second % spread
 	}
 	return d
 }
@@ -223,7 +224,7 @@ func (w *World) schedule() {
 		w.bind(p, node)
 		w.Cluster.SetPod(p)
 		if !s.Never {
-			w.after(w.vary(w.PodReady), func() { w.readyPod(p, s) })
+			w.after(w.vary(w.PodReady, w.Jitter), func() { w.readyPod(p, s) })
 		}
 	}
 	w.pending = left
