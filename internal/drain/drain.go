@@ -119,9 +119,9 @@ func (c *Cluster) Left(node string, p *Policy) int {
 
 // Blockers tells of every pod of a node that nothing but a person could move.
 func (c *Cluster) Blockers(node string, p *Policy, now time.Time, tell func(*Pod, Wait)) {
-	for _, pod := range c.PodsOn(node) {
-		if p.stays(pod) {
-			continue
+	for _, pod := range c.byNode[node] {
+		if p.stays(pod) || pod.Ready && pod.Owner != (Owner{}) && len(pod.claims) == 0 && len(pod.Budgets) == 1 && !pod.Budgets[0].Never() {
+			continue // Most are like that.
 		}
 		d := drainer{c: c, p: p, a: c.Allowance(), now: now}
 		if d.one(pod); d.Wait != nil && d.Wait.Forever {

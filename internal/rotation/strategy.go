@@ -137,8 +137,8 @@ func (s *strategy) valid() error {
 	return nil
 }
 
-// surgeOf is rounded up, unavailableOf down, as for Deployments; but so that one of them
-// is not 0.
+// surgeOf is rounded up, unavailableOf down, as for Deployments; but a percentage not to 0
+// if there is no surge.
 func (s *strategy) surgeOf(size int) (int, error) {
 	return intstr.GetScaledValueFromIntOrPercent(&s.surge, size, true)
 }
@@ -146,7 +146,7 @@ func (s *strategy) surgeOf(size int) (int, error) {
 func (s *strategy) unavailableOf(size int) (int, error) {
 	n, err := intstr.GetScaledValueFromIntOrPercent(&s.unavailable, size, false)
 	if surge, e := s.surgeOf(size); err == nil && e == nil && n == 0 && surge == 0 {
-		n = 1
+		return intstr.GetScaledValueFromIntOrPercent(&s.unavailable, min(size, 1), true)
 	}
 	return n, err
 }
