@@ -33,6 +33,9 @@ type group struct {
 	surge, unavailable int
 	// available machines are Ready and take pods, and launching ones are on their way there.
 	available, launching int
+	// cordoned ones are, by somebody else, while the run is being ended: it cannot wait until
+	// they change their mind.
+	cordoned int
 	// open machines have a record that is not closed; records counts those of machines that
 	// are gone, too.
 	open, records int
@@ -174,9 +177,16 @@ func (d *decider) count(g *group, m *machine) {
 	case m.State == cloud.Ending || m.record != nil:
 	case d.ready(g, m):
 		g.available++
+	case d.ending() && cordoned(m):
+		g.cordoned++
 	case m.State == cloud.Launching || m.outdated == "" && !m.leaving:
 		g.launching++
 	}
+}
+
+// cordoned says that a Ready node takes no pods because somebody said so.
+func cordoned(m *machine) bool {
+	return m.State == cloud.Running && m.node != nil && m.node.Ready() && m.node.Cordoned
 }
 
 // ready says whether a machine takes pods: its node is Ready, and has been for a while if it is new.

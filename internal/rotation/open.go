@@ -78,7 +78,7 @@ func (d *decider) openGroup(g *group, active []*group) {
 	all := d.candidates(g)
 	var lack *drain.Lack
 	for ; more > 0; more-- {
-		if g.available <= int(g.rec.Size)-g.unavailable {
+		if g.available+g.cordoned <= int(g.rec.Size)-g.unavailable {
 			// Only what takes no pods anyway can be taken now.
 			all = slices.DeleteFunc(all, func(m *machine) bool { return d.ready(g, m) })
 			if len(all) == 0 && g.untried > g.open {
@@ -288,6 +288,8 @@ func (d *decider) cost(g *group, m *machine) float64 {
 func (d *decider) openNode(g *group, m *machine) {
 	if g.open++; d.ready(g, m) {
 		g.available--
+	} else if g.cordoned > 0 && cordoned(m) {
+		g.cordoned--
 	}
 	record := &v1alpha1.NodeReplacement{
 		ObjectMeta: metav1.ObjectMeta{Name: recordName(d.s.Run.Name, m), Labels: map[string]string{v1alpha1.RotationLabel: d.s.Run.Name}},

@@ -457,9 +457,12 @@ func (r *replacement) reverting() {
 	if !r.restoreSurges() {
 		return
 	}
-	if n != nil && (n.Excluded && !r.was.Spec.ExcludedBefore || n.Cordoned && !r.was.Spec.CordonedBefore) {
-		r.step(Mark{Node: n.Name, UID: n.UID, Cordon: new(false)}, "the node is given back")
-		return
+	if n != nil {
+		// Somebody else may have cordoned it since, and what is theirs stays: so it cannot be
+		// seen on the node that the run's own is gone, but only that it was taken off.
+		back := Mark{Node: n.Name, UID: n.UID, Cordon: new(false)}
+		r.step(back, "the node is given back")
+		r.needs = append(r.needs, back.String())
 	}
 	if r.next.Message != "" {
 		r.phase(v1alpha1.SkippedPhase)

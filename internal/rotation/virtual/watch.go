@@ -30,7 +30,10 @@ func (w *World) watchCordon(n *corev1.Node) {
 		}
 		up := -1 // The node itself.
 		for id := range g.machines {
-			if other := w.nodes["node-"+id]; other != nil && !other.Spec.Unschedulable && ready(other) {
+			other := w.nodes["node-"+id]
+			// What somebody else keeps from pods does not keep the run from its end.
+			theirs := other != nil && w.Run.Spec.End != "" && w.others[other.Name].cordoned
+			if other != nil && ready(other) && (theirs || !other.Spec.Unschedulable) {
 				up++
 			}
 		}
