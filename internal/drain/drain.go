@@ -95,7 +95,12 @@ func (c *Cluster) Drain(node string, p *Policy, a *Allowance, now time.Time, lat
 	pods := slices.DeleteFunc(c.PodsOn(node), func(pod *Pod) bool { return p.stays(pod) })
 	d.Left = len(pods)
 	slices.SortStableFunc(pods, func(x, y *Pod) int {
-		return cmp.Or(cmp.Compare(p.ruleOf(x).order, p.ruleOf(y).order), cmp.Compare(y.Grace, x.Grace))
+		if len(p.rules) > 0 {
+			if by := cmp.Compare(p.ruleOf(x).order, p.ruleOf(y).order); by != 0 {
+				return by
+			}
+		}
+		return cmp.Compare(y.Grace, x.Grace)
 	})
 	for i, pod := range pods {
 		if i > 0 && p.ruleOf(pod).order > p.ruleOf(pods[0]).order {

@@ -92,10 +92,42 @@ func (r *Room) PlaceFrom(node string, pods []*Pod) *Lack {
 	return lack
 }
 
-// Reserve places what finds a place.
+// Reserve places what finds a place. Pods that are alike, and that nothing binds to a place
+// or to each other, go together: there may be very many.
 func (r *Room) Reserve(pods []*Pod) {
+	alike := map[*Shape]int{}
+	var order []*Shape
 	for _, p := range pods {
-		_, _ = r.place(p)
+		if len(p.claims) > 0 || r.counts(p) != nil {
+			_, _ = r.place(p)
+			continue
+		}
+		if alike[p.Shape] == 0 {
+			order = append(order, p.Shape)
+		}
+		alike[p.Shape]++
+	}
+	for _, shape := range order {
+		r.reserve(shape, alike[shape])
+	}
+}
+
+// reserve places as many pods as find a place, where place would put them.
+func (r *Room) reserve(shape *Shape, pods int) {
+	for _, zone := range r.names {
+		at := spot{shape, zone}
+		for targets := r.zones[zone]; r.next[at] < len(targets); r.next[at]++ {
+			t := targets[r.next[at]]
+			if !shape.accepts(t.node) {
+				continue
+			}
+			for ; pods > 0 && t.free.lacks(&shape.Requests) == ""; pods-- {
+				t.free.add(shape.Requests, -1)
+			}
+			if pods == 0 {
+				return
+			}
+		}
 	}
 }
 

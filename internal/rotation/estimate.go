@@ -51,7 +51,7 @@ func (d *decider) estimate() {
 		}
 		for _, m := range g.machines {
 			if m.leaving && m.node != nil {
-				d.enqueue(queues, d.s.Cluster.Movable(m.node.Name, &g.strategy.drain))
+				d.enqueue(queues, d.movable(g, m))
 			}
 		}
 	}

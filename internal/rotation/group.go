@@ -57,6 +57,10 @@ type machine struct {
 	// outdated is why the machine is, empty if it is not; leaving that it has to go.
 	outdated string
 	leaving  bool
+	// movable are its pods that have to be made again elsewhere, and bears what they add to
+	// budgets; found when first asked for.
+	movable []*drain.Pod
+	bears   []bears
 }
 
 // skipped says that the machine was given back because it could not be emptied.
@@ -272,12 +276,7 @@ func (d *decider) chooseSurplus(g *group) {
 	if surplus <= 0 {
 		return
 	}
-	left := func(m *machine) int {
-		if m.node == nil {
-			return 0
-		}
-		return len(d.s.Cluster.Movable(m.node.Name, &g.strategy.drain))
-	}
+	left := func(m *machine) int { return len(d.movable(g, m)) }
 	order := func(m *machine) int {
 		switch {
 		case m.record != nil && m.record.Spec.Reason == surplusReason:

@@ -13,17 +13,6 @@ import (
 	"windlass.dev/internal/drain"
 )
 
-// openings is what decides which nodes to open: the room that is left for their pods, and
-// how much each budget has to bear already.
-type openings struct {
-	room *drain.Room
-	load map[string]float64 // seconds until a budget has let its pods go, by its name
-}
-
-// candidates are how many nodes are compared for the next one to open: more would cost
-// time in large groups and gain little.
-const candidates = 256
-
 // open opens further nodes, as many as may be unavailable or have a new one in their place.
 func (d *decider) open(active []*group) {
 	if why := d.held(active); why != nil {
@@ -76,8 +65,12 @@ func (d *decider) openGroup(g *group, active []*group) {
 		return
 	}
 	all := d.candidates(g)
+	if len(all) == 0 {
+		return
+	}
+	zones := zonesOpen(g)
 	var lack *drain.Lack
-	for ; more > 0; more-- {
+	for more = min(more, opensAtOnce); more > 0; more-- {
 		if g.available+g.cordoned <= int(g.rec.Size)-g.unavailable {
 			// Only what takes no pods anyway can be taken now.
 			all = slices.DeleteFunc(all, func(m *machine) bool { return d.ready(g, m) })
@@ -86,23 +79,28 @@ func (d *decider) openGroup(g *group, active []*group) {
 				break
 			}
 		}
-		best, why := d.next(g, active, all, false)
+		best, why := d.next(g, active, all, zones, false)
 		if best == nil && g.open == 0 && !d.coming(g) && why != nil {
 			// Nothing is on its way that would make room: the room on nodes that have to go
 			// themselves is better than none.
-			best, _ = d.next(g, active, all, true)
+			best, _ = d.next(g, active, all, zones, true)
 		}
 		if best == nil {
 			lack = why
 			break
 		}
 		d.openNode(g, best)
+		zones[best.Zone]++
 		all = slices.DeleteFunc(all, func(m *machine) bool { return m == best })
 	}
 	if lack != nil {
 		d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + g.name, For: "Pod/" + lack.Pod.Key(), Reason: v1alpha1.ReasonNoCapacity, Message: lack.String() + ": add nodes, or raise maxSurge"})
 	}
 }
+
+// opensAtOnce is how many nodes one decision opens of a group: the next follows as soon as
+// these are written down, and what else is going on need not wait for all.
+const opensAtOnce = 32
 
 // candidates are the machines that could be opened, the best first.
 func (d *decider) candidates(g *group) []*machine {
@@ -164,126 +162,6 @@ func (d *decider) problem(g *group) (last *cloud.Problem) {
 	return last
 }
 
-// next chooses the node whose pods make the least wait longer: the one after which the
-// budget that needs most time needs the least.
-func (d *decider) next(g *group, active []*group, all []*machine, anywhere bool) (best *machine, lack *drain.Lack) {
-	d.openings(active, anywhere)
-	zones := d.zonesOpen(g)
-	var least float64
-	for i, m := range all {
-		if i == candidates || best != nil && g.strategy.later(m, best) {
-			break
-		}
-		if !g.strategy.zoneAllows(m, zones, all) {
-			continue
-		}
-		cost := d.cost(g, m)
-		if best != nil && (g.strategy.zones != v1alpha1.Balanced || zones[m.Zone] == zones[best.Zone]) && cost >= least {
-			continue
-		}
-		if best != nil && g.strategy.zones == v1alpha1.Balanced && zones[m.Zone] > zones[best.Zone] {
-			continue
-		}
-		if why := d.room.fits(d.s.Cluster, g, m); why != nil {
-			if lack == nil {
-				lack = why
-			}
-			continue
-		}
-		best, least = m, cost
-	}
-	return best, lack
-}
-
-// later says that a machine has its turn only when those like the other are through.
-func (s *strategy) later(m, other *machine) bool {
-	return m.attempts != other.attempts || urgency(m) != urgency(other) || s.place(m) != s.place(other)
-}
-
-// openings finds out, once in a decision, what room there is for pods that leave.
-func (d *decider) openings(active []*group, anywhere bool) {
-	if d.room != nil && !anywhere {
-		return
-	}
-	o := &openings{load: map[string]float64{}}
-	leaving, open := leavingNodes(active)
-	var targets, last []*drain.Node
-	for _, n := range d.s.Cluster.Nodes() {
-		switch {
-		case !n.Ready() || n.Cordoned:
-		case leaving[n.Name] == nil && !n.Tainted(v1alpha1.OutdatedTaint):
-			targets = append(targets, n)
-		case anywhere || active[0].surge == 0:
-			last = append(last, n)
-		}
-	}
-	o.room = d.s.Cluster.Room(append(targets, last...), open)
-	o.room.Reserve(d.s.Cluster.Unscheduled())
-	for _, name := range open {
-		pods := d.s.Cluster.Movable(name, &leaving[name].strategy.drain)
-		o.room.Reserve(pods)
-		o.bear(pods)
-	}
-	d.room = o
-}
-
-// leavingNodes are those that have to go, by their group, and which of them are open.
-func leavingNodes(active []*group) (leaving map[string]*group, open []string) {
-	leaving = map[string]*group{}
-	for _, g := range active {
-		for _, m := range g.machines {
-			if m.node == nil || !m.leaving && m.record == nil {
-				continue
-			}
-			leaving[m.node.Name] = g
-			if m.record != nil {
-				open = append(open, m.node.Name)
-			}
-		}
-	}
-	return leaving, open
-}
-
-// fits places the pods of a machine, and says which one finds no place.
-func (o *openings) fits(c *drain.Cluster, g *group, m *machine) *drain.Lack {
-	if m.node == nil {
-		return nil
-	}
-	return o.room.PlaceFrom(m.node.Name, c.Movable(m.node.Name, &g.strategy.drain))
-}
-
-// bear adds what pods cost their budgets.
-func (o *openings) bear(pods []*drain.Pod) {
-	for _, p := range pods {
-		for _, b := range p.Budgets {
-			o.load[b.String()] += perPod(b)
-		}
-	}
-}
-
-// perPod is by how much one more pod makes a budget take longer, relative to others.
-func perPod(b *drain.Budget) float64 { return 1 / float64(max(b.Expected-b.Wanted, 1)) }
-
-// cost is how long the slowest budget of the machine's pods would need if it was opened.
-func (d *decider) cost(g *group, m *machine) float64 {
-	if m.node == nil {
-		return 0
-	}
-	more := map[string]float64{}
-	for _, p := range d.s.Cluster.Movable(m.node.Name, &g.strategy.drain) {
-		for _, b := range p.Budgets {
-			more[b.String()] += perPod(b)
-		}
-	}
-	var worst, sum float64
-	for name, cost := range more {
-		worst = max(worst, d.room.load[name]+cost)
-		sum += d.room.load[name] * cost
-	}
-	const ties = 1e-6 // Among equals the one whose budgets bear less on the whole.
-	return worst + ties*sum
-}
-
 // openNode writes the record of a node that is about to be replaced.
 func (d *decider) openNode(g *group, m *machine) {
 	if g.open++; d.ready(g, m) {
@@ -298,7 +176,7 @@ func (d *decider) openNode(g *group, m *machine) {
 	if m.node != nil {
 		record.Spec.Node, record.Spec.NodeUID = m.node.Name, m.node.UID
 		record.Spec.CordonedBefore, record.Spec.ExcludedBefore = m.node.Cordoned, m.node.Excluded
-		d.room.bear(d.s.Cluster.Movable(m.node.Name, &g.strategy.drain))
+		d.room.bear(d.movable(g, m))
 	}
 	if d.aborting() {
 		record.Spec.Reason = surplusReason
@@ -313,39 +191,6 @@ func recordName(run string, m *machine) string {
 		name += fmt.Sprintf("-%d", m.attempts+1)
 	}
 	return name
-}
-
-// zonesOpen counts the open nodes of a group by their zone.
-func (d *decider) zonesOpen(g *group) map[string]int {
-	zones := map[string]int{}
-	for _, m := range g.machines {
-		if m.record != nil {
-			zones[m.Zone]++
-		}
-	}
-	for _, step := range d.plan.Steps {
-		if o, ok := step.Action.(Open); ok && o.Record.Spec.Group == g.name {
-			zones[o.Record.Spec.Zone]++
-		}
-	}
-	return zones
-}
-
-// zoneAllows says whether a zone has its turn.
-func (s *strategy) zoneAllows(m *machine, open map[string]int, all []*machine) bool {
-	if s.zones != v1alpha1.OneAtATime {
-		return true
-	}
-	for zone, n := range open {
-		if n > 0 {
-			return zone == m.Zone
-		}
-	}
-	first := m.Zone
-	for _, other := range all {
-		first = min(first, other.Zone)
-	}
-	return m.Zone == first
 }
 
 // quorum is how many members of the control plane may be taken now: one, if all others are

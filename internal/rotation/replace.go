@@ -44,7 +44,9 @@ func (d *decider) replaceAll(g *group) {
 				d.closeRecord(r)
 				continue
 			}
-			all = append(all, &replacement{decider: d, g: g, m: machines[id], was: r, next: *r.Status.DeepCopy()})
+			next := r.Status // What is behind its pointers is replaced, never changed.
+			next.Pods, next.Surges = slices.Clone(next.Pods), slices.Clone(next.Surges)
+			all = append(all, &replacement{decider: d, g: g, m: machines[id], was: r, next: next})
 		}
 	}
 	left := map[*replacement]int{}

@@ -3,8 +3,6 @@ package rotation
 import (
 	"slices"
 
-	"k8s.io/apimachinery/pkg/api/equality"
-
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/drain"
 )
@@ -91,5 +89,22 @@ func (r *replacement) restoreSurges() bool {
 	return all
 }
 
-// sameStatus says whether a record need not be written anew.
-func sameStatus(a, b *v1alpha1.NodeReplacementStatus) bool { return equality.Semantic.DeepEqual(a, b) }
+// sameStatus says whether a record need not be written anew. It is asked for every open node
+// in every decision, for which reflection would be too slow.
+func sameStatus(a, b *v1alpha1.NodeReplacementStatus) bool {
+	return a.Phase == b.Phase && a.Forced == b.Forced && a.Message == b.Message && sameTimes(a, b) &&
+		(a.SizeAfter == nil) == (b.SizeAfter == nil) && (a.SizeAfter == nil || *a.SizeAfter == *b.SizeAfter) &&
+		slices.Equal(a.Surges, b.Surges) &&
+		slices.EqualFunc(a.Pods, b.Pods, func(a, b v1alpha1.LeavingPod) bool {
+			return a.UID == b.UID && a.Owner == b.Owner && a.LeftAt.Equal(b.LeftAt)
+		}) &&
+		(a.Wait == b.Wait || a.Wait != nil && b.Wait != nil && sameWait(a.Wait, b.Wait))
+}
+
+func sameTimes(a, b *v1alpha1.NodeReplacementStatus) bool {
+	return a.Since.Equal(b.Since) && a.DrainDeadline.Equal(b.DrainDeadline) && a.DrainedAt.Equal(b.DrainedAt) && a.TerminateAt.Equal(b.TerminateAt) && a.FinishedAt.Equal(b.FinishedAt)
+}
+
+func sameWait(a, b *v1alpha1.Wait) bool {
+	return a.Subject == b.Subject && a.For == b.For && a.Reason == b.Reason && a.Message == b.Message && a.Since.Equal(&b.Since) && a.Until.Equal(b.Until)
+}

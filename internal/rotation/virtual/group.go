@@ -209,10 +209,8 @@ func (w *World) removeNode(name string) {
 	delete(w.nodes, name)
 	delete(w.free, name)
 	w.Cluster.DeleteNode(name)
-	for _, uid := range slices.Sorted(maps.Keys(w.pods)) {
-		if p := w.pods[uid]; p != nil && p.Spec.NodeName == name {
-			w.removePod(p)
-		}
+	for _, p := range w.Cluster.PodsOn(name) {
+		w.removePod(w.pods[p.UID])
 	}
 }
 

@@ -222,7 +222,7 @@ func act(t *rapid.T, w *World) {
 	}
 	what := rapid.SampledFrom([]string{"scale up", "scale down", "end", "delete", "cordon", "uncordon", "delete node", "pause", "abort", "roll back", "lack"}).Draw(t, "act")
 	w.after(at, func() {
-		if !rotation.Finished(w.Run.Status.Phase) {
+		if !rotation.Finished(w.Run.Status.Phase) && len(w.Names()) > 0 {
 			do[what]()
 		}
 	})

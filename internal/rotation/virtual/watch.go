@@ -97,8 +97,8 @@ func (w *World) watchEnd(g *Group, m *cloud.Machine) {
 	if record.Status.TerminateAt == nil {
 		w.violate("machine %s is ended, and that was not written down", m.ID)
 	}
-	for _, p := range w.pods {
-		if p.Spec.NodeName == "node-"+m.ID && record.Status.Forced == "" {
+	for _, p := range w.Cluster.PodsOn("node-" + m.ID) {
+		if record.Status.Forced == "" {
 			w.violate("machine %s is ended with Pod %s on it", m.ID, p.Name)
 		}
 	}

@@ -209,14 +209,14 @@ func (w *World) schedule() {
 		return
 	}
 	var left []types.UID
-	names := slices.Sorted(maps.Keys(w.nodes))
+	nodes := w.Cluster.Nodes()
 	for _, uid := range w.pending {
 		p := w.pods[uid]
 		if p == nil || p.DeletionTimestamp != nil {
 			continue
 		}
 		s := w.sets[p.Labels["app"]]
-		node := w.choose(names, s)
+		node := w.choose(nodes, s)
 		if node == "" {
 			left = append(left, uid)
 			continue
@@ -230,18 +230,21 @@ func (w *World) schedule() {
 	w.pending = left
 }
 
-func (w *World) choose(names []string, s *Set) string {
+func (w *World) choose(nodes []*drain.Node, s *Set) string {
 	best := ""
 	var most int64
 	outdated := true
-	for _, name := range names {
-		n, room := w.nodes[name], w.free[name]
-		if n.Spec.Unschedulable || !ready(n) || room[0] < s.CPU || room[2] < 1 {
+	for _, n := range nodes {
+		if n.Cordoned || !n.Ready() {
 			continue
 		}
-		old := slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == v1alpha1.OutdatedTaint })
+		room := w.free[n.Name]
+		if room[0] < s.CPU || room[2] < 1 {
+			continue
+		}
+		old := n.Tainted(v1alpha1.OutdatedTaint)
 		if best == "" || outdated && !old || outdated == old && room[0] > most {
-			best, most, outdated = name, room[0], old
+			best, most, outdated = n.Name, room[0], old
 		}
 	}
 	return best
