@@ -177,8 +177,14 @@ func (d *decider) count(g *group, m *machine) {
 	} else if m.leaving && (m.record == nil || m.record.Spec.Attempt == 0) {
 		g.untried++
 	}
+	if m.State != cloud.Ending && m.record == nil {
+		d.countFree(g, m)
+	}
+}
+
+// countFree counts a machine that the run has not opened.
+func (d *decider) countFree(g *group, m *machine) {
 	switch {
-	case m.State == cloud.Ending || m.record != nil:
 	case d.ready(g, m):
 		g.available++
 	case d.ending() && cordoned(m):
