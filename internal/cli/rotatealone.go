@@ -206,7 +206,11 @@ func control(ctx context.Context, stop context.CancelCauseFunc, t *target, told 
 	go func() {
 		defer close(gone)
 		// Nobody asks for its metrics, so they need not be those of the process.
-		err := manager.Run(ctrl.LoggerInto(ctx, log), cfg, rest, manager.Hooks{Registry: prometheus.NewRegistry(), Elected: func() { close(elected) }})
+		err := manager.Run(ctrl.LoggerInto(ctx, log), cfg, rest, manager.Hooks{Registry: prometheus.NewRegistry(), Elected: func(lease config.Lease) {
+			if lease == cfg.Rotations.Lease {
+				close(elected)
+			}
+		}})
 		stop(fmt.Errorf("the controller ended: %w", cmp.Or(err, context.Canceled)))
 	}()
 	// Who held the lease and died has it for its duration, as the election sees it.

@@ -43,7 +43,7 @@ func assessHealth(s Snapshot, mm *v1beta1.Mattermost, wanted []*unstructured.Uns
 	if intent := find(wanted, s.ref(deploymentKind, mm.Name)); intent != nil {
 		// A patch may have changed it.
 		if n, ok, _ := unstructured.NestedInt64(intent.Object, "spec", "replicas"); ok {
-			h.Wanted = int32(n) //nolint:gosec // It came from an int32, or the API server refuses it.
+			h.Wanted = int32(n)
 		}
 	}
 	h.route(s, mm, find(wanted, s.ref(ingressKind, mm.Name)), applied)

@@ -64,8 +64,9 @@ type Hooks struct {
 	Images cloud.Images
 	// Started is called when all caches are filled.
 	Started func()
-	// Elected is called when a lease was won, and before anything acts under it.
-	Elected func()
+	// Elected is called when a lease was won, which it is given, and before anything acts
+	// under it. There is one for each group of controllers.
+	Elected func(config.Lease)
 }
 
 // Scheme returns a scheme with every kind that Windlass reads or writes.
@@ -308,7 +309,11 @@ func addLed(mgr ctrlmanager.Manager, cfg config.Configuration, lease config.Leas
 			RetryPeriod:   cfg.Leases.RetryPeriod.Duration,
 		},
 		Runnables: runnables,
-		Elected:   hooks.Elected,
+		Elected: func() {
+			if hooks.Elected != nil {
+				hooks.Elected(lease)
+			}
+		},
 	})
 }
 

@@ -232,7 +232,7 @@ func TestAgreesWithVegeta(t *testing.T) {
 	}
 	theirs.Close()
 	got := map[string]int{"200": ours.Sent - ours.Lost, "502": ours.Why["502"], "0": ours.Why[lossClosed]}
-	if diff := cmp.Diff(theirs.StatusCodes, got); diff != "" || uint64(ours.Sent) != theirs.Requests { //nolint:gosec // A count.
+	if diff := cmp.Diff(theirs.StatusCodes, got); diff != "" || uint64(ours.Sent) != theirs.Requests {
 		t.Errorf("vegeta sent %d, we %d (-vegeta +ours):\n%s", theirs.Requests, ours.Sent, diff)
 	}
 }

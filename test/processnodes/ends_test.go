@@ -46,7 +46,7 @@ func TestDeletedWhileStarting(t *testing.T) {
 	var deleting sync.WaitGroup
 	for range 40 {
 		name := create(t, c, ns, corev1.PodSpec{TerminationGracePeriodSeconds: new(int64(1)), Containers: []corev1.Container{shell("main", "exec sleep 1000")}})
-		moment := time.After(rand.N(150 * time.Millisecond)) //nolint:gosec // Chance, not a secret.
+		moment := time.After(rand.N(150 * time.Millisecond))
 		deleting.Go(func() {
 			<-moment
 			if err := c.CoreV1().Pods(ns).Delete(context.WithoutCancel(t.Context()), name, metav1.DeleteOptions{}); err != nil {

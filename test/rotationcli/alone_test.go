@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
@@ -79,8 +81,18 @@ func TestStandalone(t *testing.T) {
 }
 
 // awaitKinds is a client that knows the kinds, once another process has defined them.
-func awaitKinds(t *testing.T) client.Client {
+func awaitKinds(t *testing.T) (c client.Client) {
 	t.Helper()
-	installed(t)
-	return admin(t)
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, deadline, true, func(context.Context) (bool, error) {
+		c = admin(t) // A new one asks anew which kinds there are.
+		_, err := c.RESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind("NodeRotation").GroupKind())
+		if meta.IsNoMatchError(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

@@ -80,6 +80,7 @@ func TestRunbookHasReasons(t *testing.T) {
 	for _, reason := range []string{
 		"Rotating", "Succeeded", "OutsideWindow", "Paused", "Baking", "GatePending", "SurgeNotReady", "DisruptionBudget", "PodsTerminating",
 		"WaitingForCompletion", "ReplacementsNotReady", "VolumesAttached", "LoadBalancersDraining", "Aborted", "RolledBack",
+		"Found", "UpToDate", "TooYoung", "Outdated", "NoGroups", "GroupNotRead",
 	} {
 		if !reasons[reason] {
 			t.Errorf("there is no reason %s any more", reason)

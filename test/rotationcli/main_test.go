@@ -73,7 +73,11 @@ func controlled(t *testing.T) client.Client {
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	elected, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- manager.Run(ctx, cfg, clustertest.Shared(), manager.Hooks{Registry: prometheus.NewRegistry(), Elected: func() { close(elected) }})
+		ended <- manager.Run(ctx, cfg, clustertest.Shared(), manager.Hooks{Registry: prometheus.NewRegistry(), Elected: func(lease config.Lease) {
+			if lease == cfg.Rotations.Lease {
+				close(elected)
+			}
+		}})
 	}()
 	t.Cleanup(func() {
 		stop()

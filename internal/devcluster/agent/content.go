@@ -129,7 +129,7 @@ func (c content) add(data map[string]string, items []corev1.KeyToPath, optional 
 func modeOf(modes ...*int32) fs.FileMode {
 	for _, mode := range modes {
 		if mode != nil {
-			return fs.FileMode(*mode)&fs.ModePerm | 0o400 //nolint:gosec // The API server allows no more than 0777.
+			return fs.FileMode(*mode)&fs.ModePerm | 0o400
 		}
 	}
 	return fs.FileMode(corev1.ConfigMapVolumeSourceDefaultMode)

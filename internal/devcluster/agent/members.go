@@ -66,7 +66,7 @@ func (n *node) begin(ctx context.Context) error { //nolint:contextcheck // It ob
 	if err := errors.Join(annotate(ctx, n.agent.client, n.Name, stateAnnotation, Running), annotate(ctx, n.agent.client, n.Name, observedAnnotation, Running)); err != nil {
 		return err
 	}
-	exists, abandon := context.WithCancel(n.agent.life) //nolint:gosec // It is called when the node is removed.
+	exists, abandon := context.WithCancel(n.agent.life)
 	n.abandon = abandon
 	n.obeying.Go(func() { n.obey(exists) })
 	return nil

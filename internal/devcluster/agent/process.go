@@ -102,8 +102,8 @@ func (p *process) exit() int32 {
 	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	switch {
 	case ok && status.Signaled():
-		return 128 + int32(status.Signal()) //nolint:gosec // Signals are small.
+		return 128 + int32(status.Signal())
 	default:
-		return int32(p.cmd.ProcessState.ExitCode()) //nolint:gosec // Exit codes are bytes.
+		return int32(p.cmd.ProcessState.ExitCode())
 	}
 }

@@ -39,7 +39,7 @@ func publish(dir string, all content) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(os.Chmod(made, 0o755), write(made, all)); err != nil { //nolint:gosec // As in the kubelet; the pod's folder is closed.
+	if err := errors.Join(os.Chmod(made, 0o755), write(made, all)); err != nil {
 		return errors.Join(err, os.RemoveAll(made))
 	}
 	next := filepath.Join(dir, newLink)
@@ -81,7 +81,7 @@ func same(dir string, all content) bool {
 func write(dir string, all content) error {
 	for path, one := range all {
 		at := filepath.Join(dir, path)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(one.data), one.mode)); err != nil { //nolint:gosec // As in the kubelet.
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(one.data), one.mode)); err != nil {
 			return err
 		}
 		if err := os.Chmod(at, one.mode); err != nil { // The umask is not the volume's.

@@ -32,7 +32,7 @@ func (n *node) serve(ctx context.Context) error {
 	if !ok {
 		return errors.Join(fmt.Errorf("%s is no address of TCP", listener.Addr()), listener.Close())
 	}
-	n.port.Store(int32(address.Port)) //nolint:gosec // A port has 16 bits.
+	n.port.Store(int32(address.Port))
 	server := &http.Server{
 		Handler: n.routes(), TLSConfig: n.agent.options.Serving.Clone(), ReadHeaderTimeout: 10 * time.Second,
 		// Streams end with the node.

@@ -18,7 +18,7 @@ type pool struct {
 
 func (p *pool) at(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 100, byte(p.octet), byte(n)})
-} //nolint:gosec // Both are octets.
+}
 
 // claim takes an address for a Gateway; false means that it is no one of ours or another
 // Gateway's.

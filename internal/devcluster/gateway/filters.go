@@ -115,5 +115,5 @@ type mirror struct {
 }
 
 func (m mirror) chosen() bool {
-	return m.endpoints != nil && rand.IntN(m.denominator) < m.numerator //nolint:gosec // Chance, not a secret.
+	return m.endpoints != nil && rand.IntN(m.denominator) < m.numerator
 }

@@ -234,7 +234,7 @@ func (g *gatewayState) serve(ports map[netip.AddrPort]*port) {
 		}
 		one := &served{table: compile(l.rules), certificates: l.certificates, clients: l.clients}
 		for _, a := range g.addresses.list {
-			at := netip.AddrPortFrom(a, uint16(l.spec.Port)) //nolint:gosec // The API server has checked it.
+			at := netip.AddrPortFrom(a, uint16(l.spec.Port))
 			if ports[at] == nil {
 				ports[at] = &port{number: int(l.spec.Port), secure: l.spec.Protocol == gatewayv1.HTTPSProtocolType}
 			}

@@ -46,7 +46,7 @@ func visit(t *testing.T, where netip.AddrPort, serverName, host string) (int, st
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{
 		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&tls.Dialer{Config: &tls.Config{ServerName: serverName, InsecureSkipVerify: true}}).DialContext(ctx, network, where.String()) //nolint:gosec // Its own certificate.
+			return (&tls.Dialer{Config: &tls.Config{ServerName: serverName, InsecureSkipVerify: true}}).DialContext(ctx, network, where.String())
 		},
 		DisableKeepAlives: true,
 	}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -166,7 +166,7 @@ func TestLowPort(t *testing.T) {
 func TestUpgraded(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*sockets){
-		"the listener goes": func(s *sockets) { s.serve(context.Background(), nil) },
+		"the listener goes": func(s *sockets) { s.serve(t.Context(), nil) },
 		"the gateway stops": (*sockets).stop,
 	} {
 		t.Run(name, func(t *testing.T) {

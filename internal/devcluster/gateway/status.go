@@ -50,7 +50,7 @@ func (g *gatewayState) status(opened map[netip.AddrPort]opening, now metav1.Time
 	}
 	programmed := 0
 	for _, l := range g.listeners {
-		one := gatewayv1.ListenerStatus{Name: l.spec.Name, SupportedKinds: l.kinds, AttachedRoutes: int32(len(l.attached))} //nolint:gosec // There are not so many.
+		one := gatewayv1.ListenerStatus{Name: l.spec.Name, SupportedKinds: l.kinds, AttachedRoutes: int32(len(l.attached))}
 		for _, old := range before.Listeners {
 			if old.Name == l.spec.Name {
 				one.Conditions = slices.Clone(old.Conditions)
@@ -129,7 +129,7 @@ func (g *gatewayState) programmed(l *listenerState, opened map[netip.AddrPort]op
 	}
 	where := ""
 	for _, a := range g.addresses.list {
-		at := netip.AddrPortFrom(a, uint16(l.spec.Port)) //nolint:gosec // The API server has checked it.
+		at := netip.AddrPortFrom(a, uint16(l.spec.Port))
 		o, ok := opened[at]
 		switch {
 		case !ok:

@@ -82,7 +82,7 @@ func (e *endpoints) order() []string {
 	if len(e.addresses) == 0 {
 		return nil
 	}
-	first := rand.IntN(len(e.addresses)) //nolint:gosec // Chance, not a secret.
+	first := rand.IntN(len(e.addresses))
 	return slices.Concat(e.addresses[first:], e.addresses[:first])
 }
 
@@ -211,7 +211,7 @@ func (a *action) pick() *backend {
 	if total == 0 {
 		return nil
 	}
-	n := rand.IntN(total) //nolint:gosec // Chance, not a secret.
+	n := rand.IntN(total)
 	for i := range a.backends {
 		if n -= a.backends[i].weight; n < 0 {
 			return &a.backends[i]

@@ -84,7 +84,7 @@ func (f *front) connect(ctx context.Context, client net.Conn) {
 func (f *front) pick(client net.Addr, now time.Time) netip.AddrPort {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	chosen := f.to.endpoints[rand.IntN(len(f.to.endpoints))] //nolint:gosec // Chance, not a secret.
+	chosen := f.to.endpoints[rand.IntN(len(f.to.endpoints))]
 	from, err := netip.ParseAddrPort(client.String())
 	if f.to.affinity == 0 || err != nil {
 		return chosen

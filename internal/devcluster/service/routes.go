@@ -40,7 +40,7 @@ func routes(services []*corev1.Service, all []*discoveryv1.EndpointSlice, octet 
 		for _, port := range s.Spec.Ports {
 			one := route{name: s.Namespace + "/" + s.Name, endpoints: endpoints(of[s.Namespace+"/"+s.Name], port, octet), affinity: affinity(s)}
 			if port.Protocol == corev1.ProtocolTCP && len(one.endpoints) > 0 {
-				made[netip.AddrPortFrom(local, uint16(allowed(port.Port)))] = one //nolint:gosec // A port has 16 bits.
+				made[netip.AddrPortFrom(local, uint16(allowed(port.Port)))] = one
 			}
 		}
 	}
@@ -96,7 +96,7 @@ func addresses(e discoveryv1.Endpoint, port int32, octet int) map[netip.AddrPort
 			continue
 		}
 		if local, ok := Local(address, octet); ok && local.As4()[2] >= firstOfPods {
-			all[netip.AddrPortFrom(local, uint16(port))] = true //nolint:gosec // A port has 16 bits.
+			all[netip.AddrPortFrom(local, uint16(port))] = true
 		}
 	}
 	return all

@@ -185,7 +185,7 @@ func Local(address netip.Addr, octet int) (local netip.Addr, ok bool) {
 	four := address.As4()
 	switch {
 	case serviceRange.Contains(address):
-		return netip.AddrFrom4([4]byte{127, byte(octet), firstOctet + four[2], four[3]}), true //nolint:gosec // An octet is a byte.
+		return netip.AddrFrom4([4]byte{127, byte(octet), firstOctet + four[2], four[3]}), true
 	case four[0] == 10 && int(four[1]) == octet:
 		four[0] = 127
 		return netip.AddrFrom4(four), true

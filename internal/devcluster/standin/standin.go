@@ -185,7 +185,7 @@ func (h *handler) routes() http.Handler {
 		w.Header().Set("X-Windlass-Pod", h.settings.env("HOSTNAME"))
 		_, tag, _ := strings.Cut(h.settings.env("CONTAINER_IMAGE"), ":")
 		w.Header().Set("X-Windlass-Version", tag)
-		if rand.Float64() < h.settings.rate("STANDIN_ERROR_RATE") { //nolint:gosec // Chance, not a secret.
+		if rand.Float64() < h.settings.rate("STANDIN_ERROR_RATE") {
 			http.Error(w, "failed, because it was told to", http.StatusInternalServerError)
 			return
 		}
