@@ -40,6 +40,17 @@ type Kind struct {
 	Named bool
 }
 
+// Typed is a kind of a Go type O and its list L, whose objects are looked up by name.
+func Typed[O, L any, PO interface {
+	*O
+	client.Object
+}, PL interface {
+	*L
+	client.ObjectList
+}](gvk schema.GroupVersionKind) Kind {
+	return Kind{GroupVersionKind: gvk, Named: true, New: func() client.Object { return PO(new(O)) }, NewList: func() client.ObjectList { return PL(new(L)) }}
+}
+
 // Metadata is a kind of which only the metadata is cached.
 func Metadata(gvk schema.GroupVersionKind) Kind { return Kind{GroupVersionKind: gvk} }
 

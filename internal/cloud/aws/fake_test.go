@@ -67,7 +67,7 @@ func newFake(t *testing.T) *fake {
 	t.Cleanup(listener.Close)
 	mine := awssdk.Config{
 		Region: region, BaseEndpoint: &listener.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
-		Retryer: func() awssdk.Retryer { return awssdk.NopRetryer{} },
+		HTTPClient: devaws.Client{}, Retryer: func() awssdk.Retryer { return awssdk.NopRetryer{} },
 	}
 	f := &fake{
 		clock: clock, world: w, server: server, calls: map[string]int{},

@@ -51,7 +51,7 @@ func newFake(t *testing.T) *fake {
 	t.Cleanup(listener.Close)
 	config := awssdk.Config{
 		Region: region, BaseEndpoint: &listener.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
-		Retryer: func() awssdk.Retryer { return awssdk.NopRetryer{} },
+		HTTPClient: aws.Client{}, Retryer: func() awssdk.Retryer { return awssdk.NopRetryer{} },
 	}
 	return &fake{
 		clock: clock, world: w, server: server, url: listener.URL, ec2: ec2.NewFromConfig(config), asg: autoscaling.NewFromConfig(config), eks: eks.NewFromConfig(config),

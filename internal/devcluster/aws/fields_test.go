@@ -87,7 +87,7 @@ func replay(t *testing.T, a Action, output any, seen chan<- any) http.Handler {
 func clientOf(service, url string) any {
 	config := awssdk.Config{
 		Region: "eu-central-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
-		Retryer: func() awssdk.Retryer { return awssdk.NopRetryer{} },
+		HTTPClient: Client{}, Retryer: func() awssdk.Retryer { return awssdk.NopRetryer{} },
 	}
 	return map[string]func() any{
 		EC2: func() any { return ec2.NewFromConfig(config) }, AutoScaling: func() any { return autoscaling.NewFromConfig(config) },

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-logr/logr"
 	"k8s.io/client-go/util/workqueue"
-	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -32,12 +30,7 @@ const (
 )
 
 // FleetRotations is the kind that the controller is for.
-var FleetRotations = kit.Kind{
-	GroupVersionKind: v1alpha1.GroupVersion.WithKind("FleetRotation"),
-	New:              func() client.Object { return &v1alpha1.FleetRotation{} },
-	NewList:          func() client.ObjectList { return &v1alpha1.FleetRotationList{} },
-	Named:            true,
-}
+var FleetRotations = kit.Typed[v1alpha1.FleetRotation, v1alpha1.FleetRotationList](v1alpha1.GroupVersion.WithKind("FleetRotation"))
 
 // Options are what a process may choose.
 type Options struct {
@@ -59,22 +52,13 @@ func New(host kit.Host, options Options) (manager.Runnable, error) {
 		Metrics:  host.Metrics,
 		Clock:    host.Clock,
 	}
-	c, err := controller.NewUnmanaged("fleetrotation", controller.Options{
+	c, err := host.Controller("fleet", FleetRotations, controller.Options{
 		Reconciler:              engine,
 		MaxConcurrentReconciles: concurrency,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](firstRetry, lastRetry),
-		// Several may live in one process when it is a test's.
-		SkipNameValidation: new(true),
-		LogConstructor: func(request *ctrl.Request) logr.Logger {
-			log := host.Logger.WithName("fleet")
-			if request != nil {
-				log = log.WithValues("FleetRotation", klog.KRef("", request.Name))
-			}
-			return log
-		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("controller: %w", err)
+		return nil, err
 	}
 	if err := c.Watch(source.Kind[client.Object](host.Cache, &v1alpha1.FleetRotation{}, &handler.EnqueueRequestForObject{})); err != nil {
 		return nil, fmt.Errorf("watch: %w", err)

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
@@ -70,21 +69,12 @@ func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable,
 	if err := host.Registry.Register(states{run: ctx, cache: host.Reader, clock: host.Clock}); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	c, err := controller.NewUnmanaged("mattermost", controller.Options{
+	c, err := host.Controller("installations", mattermosts, controller.Options{
 		Reconciler:              engine,
 		MaxConcurrentReconciles: options.Concurrency,
-		// Several may live in one process when it is a test's.
-		SkipNameValidation: new(true),
-		LogConstructor: func(request *ctrl.Request) logr.Logger {
-			log := host.Logger.WithName("installations")
-			if request != nil {
-				log = log.WithValues("Mattermost", klog.KRef(request.Namespace, request.Name))
-			}
-			return log
-		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("controller: %w", err)
+		return nil, err
 	}
 	f.optional.Controller = c
 	return c, watch(c, host)

@@ -11,11 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -38,12 +36,7 @@ const Manager = "windlass-nodegroup"
 // answer holds up no others.
 const parallel = 4
 
-var groups = kit.Kind{
-	GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeGroup"),
-	New:              func() client.Object { return &v1alpha1.NodeGroup{} },
-	NewList:          func() client.ObjectList { return &v1alpha1.NodeGroupList{} },
-	Named:            true,
-}
+var groups = kit.Typed[v1alpha1.NodeGroup, v1alpha1.NodeGroupList](v1alpha1.GroupVersion.WithKind("NodeGroup"))
 
 // Options are what a process may choose.
 type Options struct {
@@ -58,20 +51,12 @@ func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable,
 		Feature: f, Kind: groups, Kinds: kit.Kinds{groups}, Cache: host.Reader, Client: host.Client, Manager: Manager,
 		Writes: kit.NewWrites(host.Clock), Announce: host.Announce, Metrics: host.Metrics, Clock: host.Clock,
 	}
-	c, err := controller.NewUnmanaged("nodegroup", controller.Options{
+	c, err := host.Controller("nodegroup", groups, controller.Options{
 		Reconciler:              engine,
 		MaxConcurrentReconciles: parallel,
-		SkipNameValidation:      new(true),
-		LogConstructor: func(request *ctrl.Request) logr.Logger {
-			log := host.Logger.WithName("nodegroup")
-			if request != nil {
-				log = log.WithValues("NodeGroup", request.Name)
-			}
-			return log
-		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("controller: %w", err)
+		return nil, err
 	}
 	for _, object := range []client.Object{&v1alpha1.NodeGroup{}, &v1alpha1.NodeImage{}, &v1alpha1.NodeRotation{}} {
 		if _, err := host.Cache.GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {

@@ -10,10 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -36,18 +34,8 @@ const Manager = "windlass-nodeimage"
 const parallel = 4
 
 var (
-	images = kit.Kind{
-		GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeImage"),
-		New:              func() client.Object { return &v1alpha1.NodeImage{} },
-		NewList:          func() client.ObjectList { return &v1alpha1.NodeImageList{} },
-		Named:            true,
-	}
-	rotations = kit.Kind{
-		GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeRotation"),
-		New:              func() client.Object { return &v1alpha1.NodeRotation{} },
-		NewList:          func() client.ObjectList { return &v1alpha1.NodeRotationList{} },
-		Named:            true,
-	}
+	images    = kit.Typed[v1alpha1.NodeImage, v1alpha1.NodeImageList](v1alpha1.GroupVersion.WithKind("NodeImage"))
+	rotations = kit.Typed[v1alpha1.NodeRotation, v1alpha1.NodeRotationList](v1alpha1.GroupVersion.WithKind("NodeRotation"))
 )
 
 // Options are what a process may choose.
@@ -63,20 +51,12 @@ func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable,
 		Feature: f, Kind: images, Kinds: kit.Kinds{images, rotations}, Cache: host.Reader, Client: host.Client, Manager: Manager,
 		Writes: kit.NewWrites(host.Clock), Announce: host.Announce, Metrics: host.Metrics, Clock: host.Clock,
 	}
-	c, err := controller.NewUnmanaged("nodeimage", controller.Options{
+	c, err := host.Controller("nodeimage", images, controller.Options{
 		Reconciler:              engine,
 		MaxConcurrentReconciles: parallel,
-		SkipNameValidation:      new(true),
-		LogConstructor: func(request *ctrl.Request) logr.Logger {
-			log := host.Logger.WithName("nodeimage")
-			if request != nil {
-				log = log.WithValues("NodeImage", request.Name)
-			}
-			return log
-		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("controller: %w", err)
+		return nil, err
 	}
 	for _, object := range []client.Object{&v1alpha1.NodeImage{}, &v1alpha1.NodeGroup{}, &v1alpha1.NodeRotation{}} {
 		if _, err := host.Cache.GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {

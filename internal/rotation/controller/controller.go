@@ -9,10 +9,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -42,30 +40,10 @@ const settle = 20 * time.Millisecond
 const parallel = 24
 
 var (
-	rotations = kit.Kind{
-		GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeRotation"),
-		New:              func() client.Object { return &v1alpha1.NodeRotation{} },
-		NewList:          func() client.ObjectList { return &v1alpha1.NodeRotationList{} },
-		Named:            true,
-	}
-	replacements = kit.Kind{
-		GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeReplacement"),
-		New:              func() client.Object { return &v1alpha1.NodeReplacement{} },
-		NewList:          func() client.ObjectList { return &v1alpha1.NodeReplacementList{} },
-		Named:            true,
-	}
-	groups = kit.Kind{
-		GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeGroup"),
-		New:              func() client.Object { return &v1alpha1.NodeGroup{} },
-		NewList:          func() client.ObjectList { return &v1alpha1.NodeGroupList{} },
-		Named:            true,
-	}
-	images = kit.Kind{
-		GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeImage"),
-		New:              func() client.Object { return &v1alpha1.NodeImage{} },
-		NewList:          func() client.ObjectList { return &v1alpha1.NodeImageList{} },
-		Named:            true,
-	}
+	rotations    = kit.Typed[v1alpha1.NodeRotation, v1alpha1.NodeRotationList](v1alpha1.GroupVersion.WithKind("NodeRotation"))
+	replacements = kit.Typed[v1alpha1.NodeReplacement, v1alpha1.NodeReplacementList](v1alpha1.GroupVersion.WithKind("NodeReplacement"))
+	groups       = kit.Typed[v1alpha1.NodeGroup, v1alpha1.NodeGroupList](v1alpha1.GroupVersion.WithKind("NodeGroup"))
+	images       = kit.Typed[v1alpha1.NodeImage, v1alpha1.NodeImageList](v1alpha1.GroupVersion.WithKind("NodeImage"))
 )
 
 // Options are what a process may choose.
@@ -88,21 +66,13 @@ func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable,
 		Feature: f, Kind: rotations, Kinds: kit.Kinds{rotations, replacements}, Cache: host.Reader, Client: host.Client, Manager: Manager,
 		Writes: kit.NewWrites(host.Clock), Announce: host.Announce, Metrics: host.Metrics, Clock: host.Clock, Parallel: parallel,
 	}
-	c, err := controller.NewUnmanaged("noderotation", controller.Options{
+	c, err := host.Controller("rotation", rotations, controller.Options{
 		Reconciler: engine,
 		// All runs share budgets and nodes, so one is looked at after another.
 		MaxConcurrentReconciles: 1,
-		SkipNameValidation:      new(true),
-		LogConstructor: func(request *ctrl.Request) logr.Logger {
-			log := host.Logger.WithName("rotation")
-			if request != nil {
-				log = log.WithValues("NodeRotation", request.Name)
-			}
-			return log
-		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("controller: %w", err)
+		return nil, err
 	}
 	for _, kind := range []kit.Kind{rotations, replacements, groups, images} {
 		if _, err := host.Cache.GetInformer(ctx, kind.Object(), cache.BlockUntilSynced(false)); err != nil {
