@@ -76,8 +76,9 @@ func (m *machine) committed() bool {
 	return m.record != nil && m.record.Status.Phase == v1alpha1.Terminating
 }
 
-// made says that the run had it made, or somebody else did during the run.
-func (d *decider) made(m *machine) bool { return m.LaunchedAt.After(d.status.StartedAt.Time) }
+// made says that the run had it made, or somebody else did during the run. What is on
+// record has no fractions of seconds: a machine of the run's first second counts as its own.
+func (d *decider) made(m *machine) bool { return !m.LaunchedAt.Before(d.recorded.StartedAt.Time) }
 
 // target is what the machines of the group should be made from now.
 func (d *decider) targetOf(g *group) v1alpha1.Revision {
@@ -282,7 +283,12 @@ func (d *decider) chooseSurplus(g *group) {
 	if surplus <= 0 {
 		return
 	}
-	left := func(m *machine) int { return len(d.movable(g, m)) }
+	left := func(m *machine) int { // All that have to leave, those too that would block it.
+		if m.node == nil {
+			return 0
+		}
+		return d.s.Cluster.Left(m.node.Name, &g.strategy.drain)
+	}
 	order := func(m *machine) int {
 		switch {
 		case m.record != nil && m.record.Spec.Reason == surplusReason:

@@ -60,7 +60,9 @@ func (w *World) AddGroup(g Group, role v1alpha1.Role) *Group {
 	w.Fleet[g.Name] = &g
 	w.Groups[g.Name] = &v1alpha1.NodeGroup{ObjectMeta: metav1.ObjectMeta{Name: g.Name, UID: types.UID("uid-" + g.Name)}, Spec: v1alpha1.NodeGroupSpec{Role: role, Provider: v1alpha1.Provider{Simulated: &v1alpha1.SimulatedGroup{Name: g.Name}}}}
 	for range g.Size {
-		w.up(&g, w.launch(&g))
+		m := w.launch(&g)
+		m.LaunchedAt = w.Now.Add(-time.Hour)
+		w.up(&g, m)
 	}
 	return &g
 }
