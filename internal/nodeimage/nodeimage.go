@@ -154,7 +154,7 @@ func (d *decider) approve() *condition.Summary {
 		return nil
 	}
 	if manual && spec.Approved != latest.Revision {
-		return waiting(v1alpha1.ReasonApprovalPending, fmt.Sprintf("revision %s (%s), first seen at %s, waits to be approved: set spec.approved to it", latest.Revision, names(latest), at(latest.Since.Time)))
+		return waiting(v1alpha1.ReasonApprovalPending, fmt.Sprintf("revision %s (%s), first seen at %s, waits to be approved: set spec.approved to it", latest.Revision, IDs(latest), at(latest.Since.Time)))
 	}
 	if young := d.tooYoung(latest); young != nil {
 		return young
@@ -200,7 +200,7 @@ func (d *decider) tooYoung(r *v1alpha1.ImageRevision) *condition.Summary {
 		return nil
 	}
 	d.wakeAt(old)
-	return moving(v1alpha1.ReasonTooYoung, fmt.Sprintf("revision %s (%s) has to be %d s old, and waits from %s until %s", r.Revision, names(r), d.s.Image.Spec.MinAgeSeconds, at(made), at(old)))
+	return moving(v1alpha1.ReasonTooYoung, fmt.Sprintf("revision %s (%s) has to be %d s old, and waits from %s until %s", r.Revision, IDs(r), d.s.Image.Spec.MinAgeSeconds, at(made), at(old)))
 }
 
 // own is the run of this image that has not ended; nil if there is none.
@@ -231,7 +231,8 @@ func (d *decider) wakeAt(at time.Time) { d.wake(at.Sub(d.now)) }
 
 func at(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-func names(r *v1alpha1.ImageRevision) string {
+// IDs of the images of a revision, as people read them.
+func IDs(r *v1alpha1.ImageRevision) string {
 	var all []string
 	for i := range r.Images {
 		all = append(all, r.Images[i].ID)

@@ -70,7 +70,7 @@ func (d *decider) unfound() *condition.Summary {
 	}
 	s := &condition.Summary{Ready: c.Status, Reason: c.Reason, Message: c.Message, Stalled: c.Status == metav1.ConditionFalse}
 	if latest := d.status.Latest; latest != nil {
-		s.Message += fmt.Sprintf("; revision %s (%s) is kept, and not rolled out any further", latest.Revision, names(latest))
+		s.Message += fmt.Sprintf("; revision %s (%s) is kept, and not rolled out any further", latest.Revision, IDs(latest))
 	}
 	return s
 }

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"fmt"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,20 +15,12 @@ import (
 // revised tells of another latest or approved revision.
 func revised(before, after *v1alpha1.NodeImageStatus) (events []kit.Event) {
 	if is := after.Latest; is != nil && (before.Latest == nil || before.Latest.Revision != is.Revision) {
-		events = append(events, kit.Event{Reason: "RevisionFound", Action: "Look", Message: fmt.Sprintf("revision %s is the latest: %s", is.Revision, ids(is))})
+		events = append(events, kit.Event{Reason: "RevisionFound", Action: "Look", Message: fmt.Sprintf("revision %s is the latest: %s", is.Revision, nodeimage.IDs(is))})
 	}
 	if is := after.Approved; is != nil && (before.Approved == nil || before.Approved.Revision != is.Revision) {
-		events = append(events, kit.Event{Reason: "RevisionApproved", Action: "Approve", Message: fmt.Sprintf("revision %s is approved: %s", is.Revision, ids(is))})
+		events = append(events, kit.Event{Reason: "RevisionApproved", Action: "Approve", Message: fmt.Sprintf("revision %s is approved: %s", is.Revision, nodeimage.IDs(is))})
 	}
 	return events
-}
-
-func ids(r *v1alpha1.ImageRevision) string {
-	var all []string
-	for i := range r.Images {
-		all = append(all, r.Images[i].ID)
-	}
-	return strings.Join(all, ", ")
 }
 
 // begun tells of a run; nil if the step has begun none.
