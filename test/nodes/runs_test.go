@@ -54,12 +54,16 @@ func TestEndsWell(t *testing.T) { //nolint:paralleltest // See start.
 
 // TestBlocked: what keeps a node is named, with what to do; when it is done the run goes on.
 func TestBlocked(t *testing.T) { //nolint:paralleltest // See start.
-	s := start(t, 2)
+	s := start(t, 1)
 	s.deploy("web", 2, unavailable(0))
 	bare := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "bare"}, Spec: s.pod()}
 	if err := s.Create(t.Context(), bare); err != nil {
 		t.Fatal(err)
 	}
+	// On the outdated node, that is, and not on the new one.
+	s.waitFor("the bare pod to have a node", func() bool {
+		return s.Get(t.Context(), client.ObjectKeyFromObject(bare), bare) == nil && bare.Spec.NodeName != ""
+	})
 	s.outdate(2)
 	r := s.begin("run", nil)
 	s.until(r, "the bare pod to be named", waits(v1alpha1.ReasonBarePod))
