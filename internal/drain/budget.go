@@ -23,6 +23,8 @@ type Budget struct {
 	AlwaysUnhealthy bool
 	// Current says that the counts are of the budget as it is now.
 	Current bool
+	// Slot is a small number that no other budget of the cluster has, for tables.
+	Slot int
 	// Surgeable says that one more replica would let one pod go.
 	Surgeable bool
 
@@ -62,7 +64,10 @@ func (c *Cluster) SetBudget(pdb *policyv1.PodDisruptionBudget) error {
 		assumed:   map[types.UID]string{},
 	}
 	was := c.budgets[b.Namespace][b.Name]
-	if was != nil {
+	if was == nil {
+		b.Slot = c.takeSlot()
+	} else {
+		b.Slot = was.Slot
 		for uid, pod := range was.assumed {
 			if _, counted := pdb.Status.DisruptedPods[pod]; !counted {
 				b.assumed[uid] = pod
@@ -84,16 +89,32 @@ func (c *Cluster) SetBudget(pdb *policyv1.PodDisruptionBudget) error {
 	for _, p := range c.inNamespace[b.Namespace] {
 		if b.selector.Matches(p.Labels) {
 			p.Budgets = c.covering(p)
+			c.touch(p.Node)
 		}
 	}
 	return nil
 }
 
+func (c *Cluster) takeSlot() int {
+	if last := len(c.free) - 1; last >= 0 {
+		slot := c.free[last]
+		c.free = c.free[:last]
+		return slot
+	}
+	c.slots++
+	return c.slots - 1
+}
+
+// Slots is by how much all budgets' slots are less.
+func (c *Cluster) Slots() int { return c.slots }
+
 // DeleteBudget forgets a budget.
 func (c *Cluster) DeleteBudget(namespace, name string) {
-	if c.budgets[namespace][name] == nil {
+	b := c.budgets[namespace][name]
+	if b == nil {
 		return
 	}
+	c.free = append(c.free, b.Slot)
 	delete(c.budgets[namespace], name)
 	c.cover(namespace)
 }
@@ -103,6 +124,7 @@ func (c *Cluster) DeleteBudget(namespace, name string) {
 func (c *Cluster) cover(namespace string) {
 	for _, p := range c.inNamespace[namespace] {
 		p.Budgets = c.covering(p)
+		c.touch(p.Node)
 	}
 }
 

@@ -24,7 +24,7 @@ type Cluster struct {
 	ordered     []*Node // by name
 	pods        map[types.UID]*Pod
 	byNode      map[string][]*Pod // by namespace and name
-	byOwner     map[Owner]map[types.UID]*Pod
+	byOwner     map[Owner]*owned
 	budgets     map[string]map[string]*Budget // by namespace and name
 	inNamespace map[string]map[types.UID]*Pod // by namespace
 	workloads   map[Owner]*Workload
@@ -32,16 +32,19 @@ type Cluster struct {
 	volumes     map[string]Volume            // PersistentVolume by its claim, "namespace/name"
 	scalers     map[Owner]Autoscaler
 	shapes      map[string]*Shape
-	machines    map[string]string    // the name of a node by its machine
+	machines    map[string]*Node     // by the machine's own id
 	used        map[string]Resources // what the pods of a node take of it
+	loads       map[string]*Load     // of those nodes of which it is known
+	slots       int                  // of budgets, and those of them that are free
+	free        []int
 }
 
 // NewCluster returns an empty index.
 func NewCluster() *Cluster {
 	return &Cluster{
-		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string][]*Pod{}, byOwner: map[Owner]map[types.UID]*Pod{}, inNamespace: map[string]map[types.UID]*Pod{},
+		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string][]*Pod{}, byOwner: map[Owner]*owned{}, inNamespace: map[string]map[types.UID]*Pod{},
 		budgets: map[string]map[string]*Budget{}, workloads: map[Owner]*Workload{}, attached: map[string]map[string]string{},
-		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, used: map[string]Resources{}, machines: map[string]string{},
+		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, used: map[string]Resources{}, machines: map[string]*Node{}, loads: map[string]*Load{},
 	}
 }
 
@@ -114,7 +117,7 @@ func (c *Cluster) SetNode(node *corev1.Node) {
 	c.nodes[node.Name] = n
 	c.ordered = insert(c.ordered, n, compareNodes)
 	if n.ProviderID != "" {
-		c.machines[machineOf(n.ProviderID)] = n.Name
+		c.machines[machineOf(n.ProviderID)] = n
 	}
 }
 
@@ -125,7 +128,7 @@ func machineOf(providerID string) string {
 }
 
 // NodeOf returns the node of a machine, by the last part of its provider id; nil if there is none.
-func (c *Cluster) NodeOf(machine string) *Node { return c.nodes[c.machines[machine]] }
+func (c *Cluster) NodeOf(machine string) *Node { return c.machines[machine] }
 
 // ScaleDownDisabled is the annotation that keeps the cluster autoscaler from a node.
 const ScaleDownDisabled = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
@@ -152,7 +155,7 @@ func (c *Cluster) DeleteNode(name string) {
 }
 
 func (c *Cluster) forgetMachine(n *Node) {
-	if n.ProviderID != "" && c.machines[machineOf(n.ProviderID)] == n.Name {
+	if n.ProviderID != "" && c.machines[machineOf(n.ProviderID)] == n {
 		delete(c.machines, machineOf(n.ProviderID))
 	}
 }
@@ -248,53 +251,6 @@ func (c *Cluster) AutoscalerNamed(namespace, name string) (a Autoscaler, ok bool
 		}
 	}
 	return Autoscaler{}, false
-}
-
-// Missing is how many pods of an owner are not Ready, or not there: what has to become
-// Ready before the owner is as it wants to be. Of an owner whose wishes are not known
-// those pods count that are there.
-func (c *Cluster) Missing(owner Owner) int {
-	ready, alive, leaving := 0, 0, 0
-	for _, p := range c.byOwner[owner] {
-		if p.Terminal {
-			continue
-		}
-		if p.Leaving() {
-			leaving++
-			continue
-		}
-		alive++
-		if p.Ready {
-			ready++
-		}
-	}
-	if w := c.workloads[owner]; w != nil {
-		return max(int(w.Desired)-ready, 0)
-	}
-	return alive - ready + leaving
-}
-
-// Late is how many pods of an owner have still to become Ready after one left at a time: those
-// that are not there, and those that were made since and are not Ready. Pods that were
-// there before and are not Ready have nothing to do with it.
-func (c *Cluster) Late(owner Owner, since time.Time) int {
-	late, alive, leaving := 0, 0, 0
-	for _, p := range c.byOwner[owner] {
-		switch {
-		case p.Terminal:
-		case p.Leaving():
-			leaving++
-		default:
-			alive++
-			if !p.Ready && !p.CreatedAt.Before(since) {
-				late++
-			}
-		}
-	}
-	if w := c.workloads[owner]; w != nil {
-		return max(int(w.Desired)-alive, 0) + late
-	}
-	return leaving + late
 }
 
 // SetAttachment takes in that a volume is attached to a node.

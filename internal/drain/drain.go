@@ -46,31 +46,33 @@ type Answer struct {
 // is for one decision.
 type Allowance struct {
 	cluster *Cluster
-	budgets map[*Budget]int
+	taken   []int // of budgets, by their slot
 	owners  map[Owner]int
 }
 
 // Allowance returns what budgets and owners allow now.
 func (c *Cluster) Allowance() *Allowance {
-	return &Allowance{cluster: c, budgets: map[*Budget]int{}, owners: map[Owner]int{}}
+	return &Allowance{cluster: c, taken: make([]int, c.slots), owners: map[Owner]int{}}
 }
 
 // take takes one from the budget, if it has one left.
 func (a *Allowance) take(b *Budget) bool {
-	left, known := a.budgets[b]
-	if !known {
-		left = b.Free()
+	if a.left(b) <= 0 {
+		return false
 	}
-	a.budgets[b] = max(left-1, 0)
-	return left > 0
+	a.taken[b.Slot]++
+	return true
 }
+
+// left is how much of the budget is left.
+func (a *Allowance) left(b *Budget) int { return b.Free() - a.taken[b.Slot] }
 
 // takeOwner is take for an owner that has no budget.
 func (a *Allowance) takeOwner(owner Owner, budget intstr.IntOrString) bool {
 	left, known := a.owners[owner]
 	if !known {
 		w, ok := a.cluster.workloads[owner]
-		size := len(a.cluster.byOwner[owner])
+		size := len(a.cluster.of(owner).pods)
 		if ok {
 			size = int(w.Desired)
 		}
@@ -92,6 +94,13 @@ const stuckAfter = 30 * time.Second
 // that the node's time is over and that what is left may be forced.
 func (c *Cluster) Drain(node string, p *Policy, a *Allowance, now time.Time, late bool) Answer {
 	d := drainer{Answer: Answer{}, c: c, p: p, a: a, now: now, force: late && p.OnTimeout == v1alpha1.ForceNode}
+	if l := c.Load(node, p); !d.force && l.standsStill(a, now) {
+		d.Left, d.Wait = l.Left, l.wait
+		if !l.gone.IsZero() {
+			d.look(l.gone.Add(stuckAfter))
+		}
+		return d.Answer
+	}
 	pods := slices.DeleteFunc(c.PodsOn(node), func(pod *Pod) bool { return p.stays(pod) })
 	d.Left = len(pods)
 	slices.SortStableFunc(pods, func(x, y *Pod) int {
@@ -111,17 +120,6 @@ func (c *Cluster) Drain(node string, p *Policy, a *Allowance, now time.Time, lat
 	return d.Answer
 }
 
-// Left is how many pods have still to leave a node.
-func (c *Cluster) Left(node string, p *Policy) int {
-	left := 0
-	for _, pod := range c.byNode[node] {
-		if !p.stays(pod) {
-			left++
-		}
-	}
-	return left
-}
-
 // Blockers tells of every pod of a node that nothing but a person could move.
 func (c *Cluster) Blockers(node string, p *Policy, now time.Time, tell func(*Pod, Wait)) {
 	for _, pod := range c.byNode[node] {
@@ -134,6 +132,12 @@ func (c *Cluster) Blockers(node string, p *Policy, now time.Time, tell func(*Pod
 		}
 	}
 }
+
+// What pods wait for most of the time.
+const (
+	podEnding    = "it is ending"
+	budgetUsedUp = "no more of its pods may be unavailable now"
+)
 
 // drainer goes over the pods of one node.
 type drainer struct {
@@ -178,7 +182,7 @@ func (d *drainer) leaving(pod *Pod) {
 		if !pod.DeletedAt.IsZero() {
 			d.look(pod.GoneBy.Add(stuckAfter))
 		}
-		d.wait(pod, Wait{Reason: v1alpha1.ReasonTerminating, Message: "it is ending"})
+		d.wait(pod, Wait{Reason: v1alpha1.ReasonTerminating, Message: podEnding})
 		return
 	}
 	if d.p.Stuck > 0 && !d.now.Before(pod.GoneBy.Add(d.p.Stuck)) || d.force {
@@ -228,7 +232,7 @@ func (d *drainer) guarded(pod *Pod, b *Budget, r rule) {
 	case d.a.take(b):
 		d.evict(pod, r, false, "has to leave the node")
 	case !b.Never():
-		d.wait(pod, Wait{For: b.String(), Reason: v1alpha1.ReasonBudget, Message: "no more of its pods may be unavailable now"})
+		d.wait(pod, Wait{For: b.String(), Reason: v1alpha1.ReasonBudget, Message: budgetUsedUp})
 	case !builtIn(pod.Owner):
 		d.wait(pod, Wait{For: b.String(), Reason: v1alpha1.ReasonBudget, Message: fmt.Sprintf("it is left to the operator of %s to move Pod %s", pod.Owner, pod.Key())})
 	case b.Surgeable && d.p.PodSurge == v1alpha1.SurgeWhenBlocked && d.c.Parent(pod.Owner).Kind == "Deployment":

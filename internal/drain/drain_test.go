@@ -213,8 +213,8 @@ func TestDrain(t *testing.T) {
 			if wait.Reason != c.reason || wait.Forever != c.forever || (wait.Reason != "") != (wait.Message != "" && wait.For != "") {
 				t.Errorf("want reason %q, forever %t; got %+v", c.reason, c.forever, wait)
 			}
-			if answer.Left != c.left || answer.Left != cluster.Left("n", &policy) {
-				t.Errorf("want %d left, got %d and %d", c.left, answer.Left, cluster.Left("n", &policy))
+			if answer.Left != c.left || answer.Left != cluster.Load("n", &policy).Left {
+				t.Errorf("want %d left, got %d and %d", c.left, answer.Left, cluster.Load("n", &policy).Left)
 			}
 			var look time.Time
 			if c.look > 0 {

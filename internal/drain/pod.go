@@ -26,6 +26,8 @@ type Pod struct {
 	UID                   types.UID
 	Namespace, Name, Node string
 	Owner                 Owner
+	// OwnedBy is Owner as text.
+	OwnedBy string
 	Labels                labels.Set
 	// Mirror pods and those of DaemonSets belong to their node and do not leave it.
 	Mirror, Daemon bool
@@ -70,9 +72,13 @@ func (c *Cluster) SetPod(pod *corev1.Pod) {
 	}
 	c.forget(was)
 	c.pods[p.UID] = p
+	c.touch(p.Node)
 	c.byNode[p.Node] = insert(c.byNode[p.Node], p, comparePods)
-	remember(c.byOwner, p.Owner, p)
-	remember(c.inNamespace, p.Namespace, p)
+	c.adopt(p)
+	if c.inNamespace[p.Namespace] == nil {
+		c.inNamespace[p.Namespace] = map[types.UID]*Pod{}
+	}
+	c.inNamespace[p.Namespace][p.UID] = p
 	p.Shape.pods++
 	c.count(p, 1)
 }
@@ -90,6 +96,7 @@ func (p *Pod) read(pod *corev1.Pod) {
 	}
 	if owner := metav1.GetControllerOf(pod); owner != nil {
 		p.Owner = Owner{owner.Kind, pod.Namespace, owner.Name}
+		p.OwnedBy = p.Owner.String()
 		p.Daemon = owner.Kind == "DaemonSet"
 	}
 	_, p.Mirror = pod.Annotations[corev1.MirrorPodAnnotationKey]
@@ -136,26 +143,16 @@ func (c *Cluster) forget(p *Pod) {
 		return
 	}
 	c.count(p, -1)
+	c.touch(p.Node)
 	if c.byNode[p.Node] = remove(c.byNode[p.Node], p, comparePods); len(c.byNode[p.Node]) == 0 {
 		delete(c.byNode, p.Node)
 		delete(c.used, p.Node)
 	}
-	drop(c.byOwner, p.Owner, p)
-	drop(c.inNamespace, p.Namespace, p)
+	c.disown(p)
+	if delete(c.inNamespace[p.Namespace], p.UID); len(c.inNamespace[p.Namespace]) == 0 {
+		delete(c.inNamespace, p.Namespace)
+	}
 	p.Shape.pods--
-}
-
-func remember[K comparable](index map[K]map[types.UID]*Pod, key K, p *Pod) {
-	if index[key] == nil {
-		index[key] = map[types.UID]*Pod{}
-	}
-	index[key][p.UID] = p
-}
-
-func drop[K comparable](index map[K]map[types.UID]*Pod, key K, p *Pod) {
-	if delete(index[key], p.UID); len(index[key]) == 0 {
-		delete(index, key)
-	}
 }
 
 // DeletePod forgets a pod.
@@ -176,7 +173,10 @@ func (c *Cluster) DeletePod(uid types.UID) {
 // false, that it was not after all.
 func (c *Cluster) SetAssumed(uid types.UID, going bool) {
 	if p := c.pods[uid]; p != nil && p.Assumed != going {
+		c.byOwner[p.Owner].count(p, -1)
 		p.Assumed = going
+		c.byOwner[p.Owner].count(p, 1)
+		c.touch(p.Node)
 		if !going {
 			unassume(p)
 			return

@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -29,6 +30,7 @@ type Policy struct {
 	Volumes, LoadBalancers time.Duration
 
 	rules []rule
+	key   string // of the rules: equal ones have the same
 }
 
 type rule struct {
@@ -54,6 +56,13 @@ func NewPolicy(drains ...*v1alpha1.Drain) (Policy, error) {
 		BarePods: or(d.BarePods, v1alpha1.BlockNode), LocalVolumes: or(d.LocalVolumes, v1alpha1.BlockNode),
 		WaitForReplacements: value(d.WaitForReplacements, true),
 		Volumes:             seconds(d.VolumesDetachedTimeoutSeconds, 360), LoadBalancers: seconds(d.DeregisteredTimeoutSeconds, 300),
+	}
+	if len(d.Rules) > 0 {
+		text, err := json.Marshal(d.Rules)
+		if err != nil {
+			return p, fmt.Errorf("drain.rules: %w", err)
+		}
+		p.key = string(text)
 	}
 	for i, r := range d.Rules {
 		selector := labels.Everything()
@@ -135,20 +144,4 @@ func (p *Policy) grace(pod *Pod, r rule) *int64 {
 // stays says whether a drain leaves the pod where it is.
 func (p *Policy) stays(pod *Pod) bool {
 	return pod.Mirror || pod.Daemon || pod.Terminal || p.ruleOf(pod).action == v1alpha1.SkipPod
-}
-
-// Movable are the pods of a node that have to leave it and are made again elsewhere.
-func (c *Cluster) Movable(node string, p *Policy) []*Pod {
-	var all []*Pod
-	for _, pod := range c.byNode[node] {
-		if !p.stays(pod) && !pod.Leaving() && pod.Owner != (Owner{}) {
-			all = append(all, pod)
-		}
-	}
-	return all
-}
-
-// Unscheduled are the pods that wait for a node, sorted by namespace and name.
-func (c *Cluster) Unscheduled() []*Pod {
-	return slices.DeleteFunc(c.PodsOn(""), func(p *Pod) bool { return p.Leaving() || p.Terminal })
 }

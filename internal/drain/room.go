@@ -92,23 +92,35 @@ func (r *Room) PlaceFrom(node string, pods []*Pod) *Lack {
 	return lack
 }
 
-// Reserve places what finds a place. Pods that are alike, and that nothing binds to a place
-// or to each other, go together: there may be very many.
-func (r *Room) Reserve(pods []*Pod) {
-	alike := map[*Shape]int{}
-	var order []*Shape
-	for _, p := range pods {
-		if len(p.claims) > 0 || r.counts(p) != nil {
-			_, _ = r.place(p)
-			continue
+// ReserveUnscheduled places the pods that wait for a node, as far as they find a place.
+func (r *Room) ReserveUnscheduled() {
+	r.fill(demandOf(slices.DeleteFunc(r.cluster.PodsOn(""), func(p *Pod) bool { return p.Leaving() || p.Terminal })))
+}
+
+// Reserve places what is going to leave nodes, as far as it finds a place.
+func (r *Room) Reserve(loads []*Load) {
+	var all demand
+	at := map[*Shape]int{}
+	for _, l := range loads {
+		all.bound = append(all.bound, l.room.bound...)
+		for _, n := range l.room.alike {
+			i, known := at[n.shape]
+			if !known {
+				i = len(all.alike)
+				at[n.shape], all.alike = i, append(all.alike, number{shape: n.shape})
+			}
+			all.alike[i].pods += n.pods
 		}
-		if alike[p.Shape] == 0 {
-			order = append(order, p.Shape)
-		}
-		alike[p.Shape]++
 	}
-	for _, shape := range order {
-		r.reserve(shape, alike[shape])
+	r.fill(all)
+}
+
+func (r *Room) fill(d demand) {
+	for _, p := range d.bound {
+		_, _ = r.place(p)
+	}
+	for _, n := range d.alike {
+		r.reserve(n.shape, n.pods)
 	}
 }
 
@@ -211,14 +223,14 @@ func (r *Room) take(p *Pod, t *target, counts *spreadCount) (undo func()) {
 
 // counts says where the pods of the owner are, if that matters.
 func (r *Room) counts(p *Pod) *spreadCount {
-	if p.Shape.perNode == 0 && p.Shape.perZone == 0 && p.Shape.skew == 0 {
+	if !p.Shape.spreads() {
 		return nil
 	}
 	if known := r.count[p.Owner]; known != nil {
 		return known
 	}
 	s := &spreadCount{nodes: map[string]int{}, zones: map[string]int{}}
-	for _, other := range r.cluster.byOwner[p.Owner] {
+	for _, other := range r.cluster.of(p.Owner).pods {
 		if n := r.cluster.nodes[other.Node]; n != nil && !r.lost[other.Node] && !other.Leaving() && !other.Terminal {
 			s.nodes[n.Name]++
 			s.zones[n.Zone]++

@@ -45,7 +45,7 @@ func (c *Cluster) shapeOf(pod *corev1.Pod, owner Owner) *Shape {
 	}}}
 	s.apart(pod)
 	s.spread(pod)
-	if s.perNode > 0 || s.perZone > 0 || s.skew > 0 {
+	if s.spreads() {
 		key.Owner = owner
 	}
 	text, err := json.Marshal(key)
@@ -59,6 +59,9 @@ func (c *Cluster) shapeOf(pod *corev1.Pod, owner Owner) *Shape {
 	c.shapes[s.key] = s
 	return s
 }
+
+// spreads says whether pods of one owner have to do with where others are.
+func (s *Shape) spreads() bool { return s.perNode > 0 || s.perZone > 0 || s.skew > 0 }
 
 // apart reads required anti-affinity to pods like itself.
 func (s *Shape) apart(pod *corev1.Pod) {

@@ -11,7 +11,7 @@ import (
 // how much each budget has to bear already.
 type openings struct {
 	room *drain.Room
-	load map[*drain.Budget]float64 // relative to others
+	load []float64 // of budgets, by their slot, relative to others
 }
 
 // compared is how many nodes are compared for the next one to open: more would cost time
@@ -81,7 +81,7 @@ func (d *decider) openings(active []*group, anywhere bool) {
 	if d.room != nil && !anywhere {
 		return
 	}
-	o := &openings{load: map[*drain.Budget]float64{}}
+	o := &openings{load: make([]float64, d.s.Cluster.Slots())}
 	leaving, open, moving := d.moving(active)
 	var targets, last []*drain.Node
 	for _, n := range d.s.Cluster.Nodes() {
@@ -94,14 +94,16 @@ func (d *decider) openings(active []*group, anywhere bool) {
 		}
 	}
 	o.room = d.s.Cluster.Room(append(targets, last...), open)
-	o.room.Reserve(d.s.Cluster.Unscheduled())
+	o.room.ReserveUnscheduled()
 	o.room.Reserve(moving)
-	o.bear(moving)
+	for _, l := range moving {
+		o.bear(l)
+	}
 	d.room = o
 }
 
-// moving are the nodes that have to go, those of them that are open, and the pods of these.
-func (d *decider) moving(active []*group) (leaving map[string]bool, open []string, pods []*drain.Pod) {
+// moving are the nodes that have to go, those of them that are open, and what these carry.
+func (d *decider) moving(active []*group) (leaving map[string]bool, open []string, loads []*drain.Load) {
 	leaving = map[string]bool{}
 	for _, g := range active {
 		for _, m := range g.machines {
@@ -110,19 +112,16 @@ func (d *decider) moving(active []*group) (leaving map[string]bool, open []strin
 			}
 			leaving[m.node.Name] = true
 			if m.record != nil {
-				open, pods = append(open, m.node.Name), append(pods, d.movable(g, m)...)
+				open, loads = append(open, m.node.Name), append(loads, d.load(g, m))
 			}
 		}
 	}
-	return leaving, open, pods
+	return leaving, open, loads
 }
 
-// movable are the pods of a machine that have to be made again elsewhere.
-func (d *decider) movable(g *group, m *machine) []*drain.Pod {
-	if m.movable == nil && m.node != nil {
-		m.movable = d.s.Cluster.Movable(m.node.Name, &g.strategy.drain)
-	}
-	return m.movable
+// load is what the node of a machine carries.
+func (d *decider) load(g *group, m *machine) *drain.Load {
+	return d.s.Cluster.Load(m.node.Name, &g.strategy.drain)
 }
 
 // fits places the pods of a machine, and says which one finds no place.
@@ -130,48 +129,31 @@ func (d *decider) fits(g *group, m *machine) *drain.Lack {
 	if m.node == nil {
 		return nil
 	}
-	return d.room.room.PlaceFrom(m.node.Name, d.movable(g, m))
+	return d.room.room.PlaceFrom(m.node.Name, d.load(g, m).Movable)
 }
 
-// bear adds what pods cost their budgets.
-func (o *openings) bear(pods []*drain.Pod) {
-	for _, p := range pods {
-		for _, b := range p.Budgets {
-			o.load[b] += perPod(b)
-		}
+// bear adds what a node's pods cost their budgets.
+func (o *openings) bear(l *drain.Load) {
+	for _, s := range l.Shares {
+		o.load[s.Budget.Slot] += costOf(s)
 	}
 }
 
-// perPod is by how much one more pod makes a budget take longer, relative to others.
-func perPod(b *drain.Budget) float64 { return 1 / float64(max(b.Expected-b.Wanted, 1)) }
-
-// bears is how much one machine adds to a budget.
-type bears struct {
-	budget *drain.Budget
-	cost   float64
+// costOf is by how much pods make their budget take longer, relative to others.
+func costOf(s drain.Share) float64 {
+	return float64(s.Pods) / float64(max(s.Budget.Expected-s.Budget.Wanted, 1))
 }
 
 // cost is how long the slowest budget of the machine's pods would need if it was opened.
 func (d *decider) cost(g *group, m *machine) float64 {
-	if m.bears == nil {
-		m.bears = []bears{}
-		at := map[*drain.Budget]int{}
-		for _, p := range d.movable(g, m) {
-			for _, b := range p.Budgets {
-				i, known := at[b]
-				if !known {
-					i = len(m.bears)
-					at[b], m.bears = i, append(m.bears, bears{budget: b})
-				}
-				m.bears[i].cost += perPod(b)
-			}
-		}
+	if m.node == nil {
+		return 0
 	}
 	var worst, sum float64
-	for _, one := range m.bears { // In the order of the pods: a sum depends on its order.
-		load := d.room.load[one.budget]
-		worst = max(worst, load+one.cost)
-		sum += load * one.cost
+	for _, s := range d.load(g, m).Shares {
+		load, cost := d.room.load[s.Budget.Slot], costOf(s)
+		worst = max(worst, load+cost)
+		sum += load * cost
 	}
 	const ties = 1e-6 // Among equals the one whose budgets bear less on the whole.
 	return worst + ties*sum

@@ -33,14 +33,16 @@ type decider struct {
 	verdict gate.Verdict
 	// surged are workloads that get one more replica by this decision.
 	surged map[string]bool
-	// left is when pods of an owner left open nodes; found when it is first asked for.
-	left map[string][]time.Time
+	// left is when pods of an owner left open nodes, of those owners that are not whole;
+	// both are found when they are first asked for.
+	left  map[string][]time.Time
+	whole map[string]bool
 	// room is what open nodes need, computed when the first node could be opened.
 	room *openings
 }
 
 func newDecider(s Snapshot, now time.Time) *decider {
-	d := &decider{s: &s, now: now, recorded: &s.Run.Status, status: s.Run.Status.DeepCopy(), records: map[string][]*v1alpha1.NodeReplacement{}, surged: map[string]bool{}, allow: s.Cluster.Allowance()}
+	d := &decider{s: &s, now: now, recorded: &s.Run.Status, status: s.Run.Status.DeepCopy(), records: make(map[string][]*v1alpha1.NodeReplacement, len(s.Records)), surged: map[string]bool{}, allow: s.Cluster.Allowance()}
 	d.status.ObservedGeneration = s.Run.Generation
 	for i := range s.Records {
 		r := &s.Records[i]
@@ -69,7 +71,7 @@ func (d *decider) run() {
 
 func (d *decider) goOn() {
 	d.wake(lookEvery)
-	d.load()
+	d.find()
 	d.end()
 	d.judge()
 	active := d.active()
@@ -113,9 +115,9 @@ func (d *decider) closeRecord(r *v1alpha1.NodeReplacement) {
 	}
 }
 
-// load finds the groups of the run, and what their providers say of them. A group of which
+// find finds the groups of the run, and what their providers say of them. A group of which
 // nothing is known keeps its place, and holds up no other.
-func (d *decider) load() {
+func (d *decider) find() {
 	for i := range d.status.Groups {
 		rec := &d.status.Groups[i]
 		node := d.s.Groups[rec.Name]

@@ -18,7 +18,7 @@ const (
 func (d *decider) dryRun() {
 	now := metav1.NewTime(d.now)
 	d.status.StartedAt = &now
-	d.load()
+	d.find()
 	p := &v1alpha1.RotationPlan{}
 	for _, g := range d.groups {
 		d.assess(g)
@@ -35,7 +35,7 @@ func (d *decider) dryRun() {
 // be opened if all could be at once.
 func (d *decider) planned(g *group) []v1alpha1.PlannedNode {
 	var all []v1alpha1.PlannedNode
-	left := d.candidates(g)
+	left := d.candidates(g, false)
 	for len(left) > 0 && len(all) < maxPlanned {
 		best := left[0]
 		name := best.ID

@@ -39,7 +39,7 @@ func (d *decider) estimate() {
 	d.status.Estimate = nil
 	var boot, bound time.Duration
 	total, slots := 0, 0
-	queues := map[*drain.Budget]*queue{}
+	queues := make([]queue, d.s.Cluster.Slots())
 	for _, g := range d.groups {
 		if g.leaving == 0 {
 			continue
@@ -51,7 +51,7 @@ func (d *decider) estimate() {
 		}
 		for _, m := range g.machines {
 			if m.leaving && m.node != nil {
-				d.enqueue(queues, d.movable(g, m))
+				enqueue(queues, d.load(g, m))
 			}
 		}
 	}
@@ -61,10 +61,14 @@ func (d *decider) estimate() {
 	waves := (total + slots - 1) / slots
 	var slowest, inWave time.Duration
 	all := make([]v1alpha1.Cost, 0, len(queues))
-	for b, q := range queues {
-		alone := q.takes(q.pods, b)
-		slowest, inWave = max(slowest, alone), max(inWave, q.takes((q.pods+waves-1)/waves, b))
-		all = append(all, v1alpha1.Cost{Subject: b.String(), Seconds: int64(alone.Seconds())})
+	for i := range queues {
+		q := &queues[i]
+		if q.budget == nil {
+			continue
+		}
+		alone := q.takes(q.pods)
+		slowest, inWave = max(slowest, alone), max(inWave, q.takes((q.pods+waves-1)/waves))
+		all = append(all, v1alpha1.Cost{Subject: q.budget.String(), Seconds: int64(alone.Seconds())})
 	}
 	slices.SortFunc(all, func(a, b v1alpha1.Cost) int {
 		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), strings.Compare(a.Subject, b.Subject))
@@ -78,32 +82,25 @@ func (d *decider) estimate() {
 
 // queue is what a budget has before it.
 type queue struct {
+	budget     *drain.Budget
 	pods, seen int
 	took       time.Duration
 }
 
-func (d *decider) enqueue(queues map[*drain.Budget]*queue, pods []*drain.Pod) {
-	for _, p := range pods {
-		for _, b := range p.Budgets {
-			if queues[b] == nil {
-				queues[b] = &queue{}
-			}
-			q := queues[b]
-			q.pods++
-			if p.Ready && p.ReadyAt.After(p.CreatedAt) {
-				q.seen, q.took = q.seen+1, q.took+p.ReadyAt.Sub(p.CreatedAt)
-			}
-		}
+func enqueue(queues []queue, l *drain.Load) {
+	for _, s := range l.Shares {
+		q := &queues[s.Budget.Slot]
+		q.budget, q.pods, q.seen, q.took = s.Budget, q.pods+s.Pods, q.seen+s.Seen, q.took+s.Took
 	}
 }
 
 // takes is how long a budget needs for so many pods, one batch after another.
-func (q *queue) takes(pods int, b *drain.Budget) time.Duration {
+func (q *queue) takes(pods int) time.Duration {
 	pace := assumedPod
 	if q.seen > 0 {
 		pace = q.took / time.Duration(q.seen)
 	}
-	allowed := max(b.Expected-b.Wanted, 1)
+	allowed := max(q.budget.Expected-q.budget.Wanted, 1)
 	return time.Duration((pods+allowed-1)/allowed) * pace
 }
 

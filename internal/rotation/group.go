@@ -22,6 +22,10 @@ type group struct {
 	// unknown says that nothing is known of it now, and lost that nothing will be.
 	unknown, lost bool
 	machines      []*machine
+	// opened are the machines with a record that is not closed, by their id.
+	opened map[string]*machine
+	// why machines of a kind are outdated, as far as it was asked for.
+	why map[kindOf]string
 	// leaving are the machines that have still to go: the outdated ones, unless the run is
 	// aborted, and those that the group is too large by; not those that were given up.
 	leaving int
@@ -47,9 +51,15 @@ type group struct {
 	after int32
 }
 
+// kindOf is what a machine's being outdated depends on.
+type kindOf struct {
+	ending          bool
+	template, image string
+}
+
 // machine is one machine, with its node and its record.
 type machine struct {
-	cloud.Machine
+	*cloud.Machine
 	node *drain.Node
 	// record is the one that is not closed, and last the newest of the closed ones.
 	record, last *v1alpha1.NodeReplacement
@@ -57,10 +67,6 @@ type machine struct {
 	// outdated is why the machine is, empty if it is not; leaving that it has to go.
 	outdated string
 	leaving  bool
-	// movable are its pods that have to be made again elsewhere, and bears what they add to
-	// budgets; found when first asked for.
-	movable []*drain.Pod
-	bears   []bears
 }
 
 // skipped says that the machine was given back because it could not be emptied.
@@ -99,12 +105,15 @@ func (d *decider) assess(g *group) {
 	}
 	g.after = g.cloud.Size
 	g.machines = make([]*machine, 0, len(g.cloud.Machines))
+	g.opened = make(map[string]*machine, g.records)
+	all := make([]machine, len(g.cloud.Machines)) // At once: there may be thousands.
 	outdated, updated := 0, 0
 	for i := range g.cloud.Machines {
-		m := &machine{Machine: g.cloud.Machines[i]}
-		m.node = d.nodeOf(&m.Machine)
+		m := &all[i]
+		m.Machine = &g.cloud.Machines[i]
+		m.node = d.nodeOf(m.Machine)
 		d.recall(g, m)
-		m.outdated = d.whyOutdated(g, &m.Machine)
+		m.outdated = d.whyOutdated(g, m.Machine)
 		if m.outdated != "" {
 			outdated++
 		} else if m.State != cloud.Ending {
@@ -133,6 +142,7 @@ func (d *decider) recall(g *group, m *machine) {
 		switch {
 		case !Closed(r.Status.Phase):
 			m.record = r
+			g.opened[m.ID] = m
 		case m.last == nil || m.last.Spec.Attempt < r.Spec.Attempt:
 			m.last = r
 		}
@@ -141,9 +151,13 @@ func (d *decider) recall(g *group, m *machine) {
 
 // countRecords counts what the run has opened in the group.
 func (d *decider) countRecords(g *group) {
-	live := map[string]bool{}
 	for i := range g.cloud.Machines {
-		live[g.cloud.Machines[i].ID] = g.cloud.Machines[i].State != cloud.Ending
+		m := &g.cloud.Machines[i]
+		for _, r := range d.records[m.ID] {
+			if m.State != cloud.Ending && r.Spec.Group == g.name && !Closed(r.Status.Phase) {
+				g.done-- // It is counted below, and has still to go.
+			}
+		}
 	}
 	g.rec.Replaced = 0
 	for i := range d.s.Records {
@@ -155,9 +169,7 @@ func (d *decider) countRecords(g *group) {
 			g.done++
 		case !Closed(r.Status.Phase):
 			g.records++
-			if !live[r.Spec.Instance] {
-				g.done++
-			}
+			g.done++
 		}
 	}
 }
@@ -254,7 +266,15 @@ func outdatedBecause(m *cloud.Machine, target v1alpha1.Revision) string {
 // whyOutdated is why a machine has to go. When the run is rolled back, those have to go
 // that it brought to its target, and no others, however old they are.
 func (d *decider) whyOutdated(g *group, m *cloud.Machine) string {
-	why := outdatedBecause(m, g.rec.Target)
+	of := kindOf{m.State == cloud.Ending, m.Template, m.Image}
+	why, known := g.why[of] // There are few kinds of machines, however many machines.
+	if !known {
+		if g.why == nil {
+			g.why = map[kindOf]string{}
+		}
+		why = outdatedBecause(m, g.rec.Target)
+		g.why[of] = why
+	}
 	if d.status.Phase != v1alpha1.RollingBack {
 		return why
 	}
@@ -287,7 +307,7 @@ func (d *decider) chooseSurplus(g *group) {
 		if m.node == nil {
 			return 0
 		}
-		return d.s.Cluster.Left(m.node.Name, &g.strategy.drain)
+		return d.load(g, m).Left
 	}
 	order := func(m *machine) int {
 		switch {

@@ -64,15 +64,11 @@ func (d *decider) openGroup(g *group, active []*group) {
 	if more <= 0 {
 		return
 	}
-	all := d.candidates(g)
-	if len(all) == 0 {
-		return
-	}
+	all := d.candidates(g, d.usedUp(g))
 	zones := zonesOpen(g)
 	var lack *drain.Lack
 	for more = min(more, opensAtOnce); more > 0; more-- {
-		if g.available+g.cordoned <= int(g.rec.Size)-g.unavailable {
-			// Only what takes no pods anyway can be taken now.
+		if d.usedUp(g) {
 			all = slices.DeleteFunc(all, func(m *machine) bool { return d.ready(g, m) })
 			if len(all) == 0 && g.untried > g.open {
 				d.notReady(g)
@@ -98,12 +94,18 @@ func (d *decider) openGroup(g *group, active []*group) {
 	}
 }
 
+// usedUp says that no machine may be taken that takes pods: only those that take none anyway.
+func (d *decider) usedUp(g *group) bool {
+	return g.available+g.cordoned <= int(g.rec.Size)-g.unavailable
+}
+
 // opensAtOnce is how many nodes one decision opens of a group: the next follows as soon as
 // these are written down, and what else is going on need not wait for all.
 const opensAtOnce = 32
 
-// candidates are the machines that could be opened, the best first.
-func (d *decider) candidates(g *group) []*machine {
+// candidates are the machines that could be opened, the best first; if down is true, only
+// those that take no pods.
+func (d *decider) candidates(g *group, down bool) []*machine {
 	var all []*machine
 	for _, m := range g.machines {
 		if !m.leaving || m.record != nil || m.State == cloud.Ending {
@@ -111,6 +113,9 @@ func (d *decider) candidates(g *group) []*machine {
 		}
 		if m.skipped() && g.untried > 0 {
 			continue // It is tried once more when all others are done.
+		}
+		if down && d.ready(g, m) {
+			continue
 		}
 		all = append(all, m)
 	}
@@ -176,7 +181,7 @@ func (d *decider) openNode(g *group, m *machine) {
 	if m.node != nil {
 		record.Spec.Node, record.Spec.NodeUID = m.node.Name, m.node.UID
 		record.Spec.CordonedBefore, record.Spec.ExcludedBefore = m.node.Cordoned, m.node.Excluded
-		d.room.bear(d.movable(g, m))
+		d.room.bear(d.load(g, m))
 	}
 	if d.aborting() {
 		record.Spec.Reason = surplusReason
@@ -233,6 +238,9 @@ func (d *decider) members(g *group) (up int) {
 
 // notReady waits for new nodes, and fails the run if one takes too long.
 func (d *decider) notReady(g *group) {
+	if g.available+g.cordoned+g.open >= int(g.rec.Size)+g.surge && d.problem(g) == nil {
+		return // All that may be there besides its size is there; it waits for what is open.
+	}
 	w := v1alpha1.Wait{Subject: "NodeGroup/" + g.name, Reason: v1alpha1.ReasonSurgeNotReady, Message: fmt.Sprintf("%d nodes of %d are Ready and %d may be unavailable", g.available, g.rec.Size, g.unavailable)}
 	if p := d.problem(g); p != nil {
 		w.For, w.Reason, w.Message = p.Reason, v1alpha1.ReasonProviderProblem, p.Message

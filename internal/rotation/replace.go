@@ -22,7 +22,9 @@ type replacement struct {
 	g    *group
 	m    *machine // nil if the provider no longer has it
 	was  *v1alpha1.NodeReplacement
+	// next begins as what is: what is behind its pointers is replaced, never changed.
 	next v1alpha1.NodeReplacementStatus
+	pods int // on its node
 	// needs are the steps that have to succeed before the record may say so.
 	needs []string
 }
@@ -30,34 +32,24 @@ type replacement struct {
 // replaceAll takes every open node of a group a step further. Nodes with the fewest pods
 // left come first, so that they are done, and others can be opened, the sooner.
 func (d *decider) replaceAll(g *group) {
-	machines := map[string]*machine{}
-	for _, m := range g.machines {
-		machines[m.ID] = m
-	}
-	var all []*replacement
-	for _, id := range sortedKeys(d.records) {
-		for _, r := range d.records[id] {
-			if r.Spec.Group != g.name {
-				continue
+	all := make([]*replacement, 0, g.records)
+	for i := range d.s.Records {
+		r := &d.s.Records[i]
+		switch {
+		case r.Spec.Group != g.name:
+		case Closed(r.Status.Phase):
+			d.closeRecord(r)
+		default:
+			one := &replacement{decider: d, g: g, m: g.opened[r.Spec.Instance], was: r, next: r.Status}
+			if n := one.node(); n != nil {
+				one.pods = d.s.Cluster.Count(n.Name)
 			}
-			if Closed(r.Status.Phase) {
-				d.closeRecord(r)
-				continue
-			}
-			next := r.Status // What is behind its pointers is replaced, never changed.
-			next.Pods, next.Surges = slices.Clone(next.Pods), slices.Clone(next.Surges)
-			all = append(all, &replacement{decider: d, g: g, m: machines[id], was: r, next: next})
-		}
-	}
-	left := map[*replacement]int{}
-	for _, r := range all {
-		if n := r.node(); n != nil {
-			left[r] = d.s.Cluster.Count(n.Name)
+			all = append(all, one)
 		}
 	}
 	// Those that are asked to end come first, each for the size that it was asked for.
 	slices.SortStableFunc(all, func(a, b *replacement) int {
-		return cmp.Or(cmp.Compare(b.sizeAfter(), a.sizeAfter()), cmp.Compare(left[a], left[b]), strings.Compare(a.was.Name, b.was.Name))
+		return cmp.Or(cmp.Compare(b.sizeAfter(), a.sizeAfter()), cmp.Compare(a.pods, b.pods), strings.Compare(a.was.Name, b.was.Name))
 	})
 	for _, r := range all {
 		r.decide()
@@ -148,22 +140,24 @@ const maxPods = 1000
 // note keeps the list of pods that have to leave, and of those that have. Of one that is not
 // Ready the replacement may never be: it is not waited for, and so has no owner in the list.
 func (r *replacement) note(n *drain.Node) {
+	var pods []*drain.Pod
+	if n != nil {
+		pods = r.s.Cluster.Load(n.Name, &r.g.strategy.drain).Movable
+	}
+	if noted(r.next.Pods, pods) {
+		return
+	}
+	r.next.Pods = slices.Clone(r.next.Pods)
 	here, known := map[types.UID]bool{}, map[types.UID]int{}
 	for i := range r.next.Pods {
 		known[r.next.Pods[i].UID] = i
 	}
-	if n != nil {
-		for _, pod := range r.s.Cluster.Movable(n.Name, &r.g.strategy.drain) {
-			here[pod.UID] = true
-			owner := ""
-			if pod.Ready {
-				owner = pod.Owner.String()
-			}
-			if i, ok := known[pod.UID]; ok {
-				r.next.Pods[i].Owner = owner
-			} else if len(r.next.Pods) < maxPods {
-				r.next.Pods = append(r.next.Pods, v1alpha1.LeavingPod{UID: pod.UID, Owner: owner})
-			}
+	for _, pod := range pods {
+		here[pod.UID] = true
+		if i, ok := known[pod.UID]; ok {
+			r.next.Pods[i].Owner = waitedFor(pod)
+		} else if len(r.next.Pods) < maxPods {
+			r.next.Pods = append(r.next.Pods, v1alpha1.LeavingPod{UID: pod.UID, Owner: waitedFor(pod)})
 		}
 	}
 	for i := range r.next.Pods {
@@ -177,6 +171,30 @@ func (r *replacement) note(n *drain.Node) {
 		}
 		p.LeftAt = new(metav1.NewTime(at))
 	}
+}
+
+// noted says that a list is as note would leave it. It hardly ever is not, and most lists
+// have their pods in the order in which the node has them.
+func noted(list []v1alpha1.LeavingPod, pods []*drain.Pod) bool {
+	for i := range list {
+		if list[i].LeftAt != nil {
+			continue
+		}
+		if len(pods) == 0 || pods[0].UID != list[i].UID || waitedFor(pods[0]) != list[i].Owner {
+			return false
+		}
+		pods = pods[1:]
+	}
+	return len(pods) == 0
+}
+
+// waitedFor is the owner that has to have another pod Ready when this one has left; empty
+// if that may never be.
+func waitedFor(pod *drain.Pod) string {
+	if !pod.Ready {
+		return ""
+	}
+	return pod.OwnedBy
 }
 
 // draining lets the pods leave, as far as their budgets allow.
@@ -262,7 +280,7 @@ func (r *replacement) drained() {
 	policy := &r.g.strategy.drain
 	// A pod that came back, because somebody uncordoned the node or it tolerates a cordon,
 	// has to leave first.
-	if left := r.s.Cluster.Left(n.Name, policy); left > 0 || !n.Cordoned {
+	if r.s.Cluster.Load(n.Name, policy).Left > 0 || !n.Cordoned {
 		r.phase(v1alpha1.Draining)
 		r.next.DrainedAt = nil
 		return
@@ -308,7 +326,7 @@ func (r *replacement) outstanding() string {
 		return ""
 	}
 	for _, p := range r.next.Pods {
-		if p.Owner == "" || p.LeftAt == nil {
+		if p.Owner == "" || p.LeftAt == nil || r.isWhole(p.Owner) {
 			continue
 		}
 		late := r.s.Cluster.Late(ownerOf(p.Owner), p.LeftAt.Add(-skewed))
@@ -317,6 +335,19 @@ func (r *replacement) outstanding() string {
 		}
 	}
 	return ""
+}
+
+// isWhole says that an owner has all its pods, and all of them Ready.
+func (d *decider) isWhole(owner string) bool {
+	whole, known := d.whole[owner]
+	if !known {
+		if d.whole == nil {
+			d.whole = map[string]bool{}
+		}
+		whole = d.s.Cluster.Whole(ownerOf(owner))
+		d.whole[owner] = whole
+	}
+	return whole
 }
 
 func ownerOf(text string) drain.Owner {
@@ -337,7 +368,7 @@ func (r *replacement) leftAfter(p v1alpha1.LeavingPod) int {
 					continue
 				}
 				for _, other := range record.Status.Pods {
-					if other.LeftAt != nil {
+					if other.LeftAt != nil && !r.isWhole(other.Owner) {
 						r.left[other.Owner] = append(r.left[other.Owner], other.LeftAt.Time)
 					}
 				}
@@ -365,7 +396,7 @@ func (r *replacement) terminate() {
 // terminating ends the machine, if nothing has come back to it since that was decided.
 func (r *replacement) terminating() {
 	if n := r.node(); n != nil && r.next.Forced == "" {
-		if r.s.Cluster.Left(n.Name, &r.g.strategy.drain) > 0 || !n.Cordoned {
+		if r.s.Cluster.Load(n.Name, &r.g.strategy.drain).Left > 0 || !n.Cordoned {
 			r.phase(v1alpha1.Draining)
 			r.next.DrainedAt, r.next.TerminateAt, r.next.SizeAfter = nil, nil, nil
 			return

@@ -37,7 +37,7 @@ func (d *decider) summarize() {
 	if len(st.Waits) > maxWaits {
 		st.Waits = st.Waits[:maxWaits]
 	}
-	for _, w := range d.waits {
+	for _, w := range st.Waits {
 		d.plan.Why = append(d.plan.Why, plan.Note{Subject: w.Subject, Reason: w.Reason, Message: strings.TrimSpace(w.For + " " + w.Message)})
 	}
 	d.estimate()

@@ -25,7 +25,7 @@ func (r *replacement) surge(owner drain.Owner) {
 	if i < 0 {
 		if key := want.Kind + "/" + want.Namespace + "/" + want.Name; !r.surged[key] { // One node's record is enough.
 			r.surged[key] = true
-			r.next.Surges = append(r.next.Surges, want)
+			r.next.Surges = append(slices.Clone(r.next.Surges), want)
 		}
 		return
 	}
@@ -73,6 +73,7 @@ func (r *replacement) current(s v1alpha1.WorkloadSurge) int32 {
 // known here may be from before the workload was scaled at all.
 func (r *replacement) restoreSurges() bool {
 	all := true
+	r.next.Surges = slices.Clone(r.next.Surges)
 	for i := range r.next.Surges {
 		s := &r.next.Surges[i]
 		if s.Restored {
@@ -95,10 +96,17 @@ func sameStatus(a, b *v1alpha1.NodeReplacementStatus) bool {
 	return a.Phase == b.Phase && a.Forced == b.Forced && a.Message == b.Message && sameTimes(a, b) &&
 		(a.SizeAfter == nil) == (b.SizeAfter == nil) && (a.SizeAfter == nil || *a.SizeAfter == *b.SizeAfter) &&
 		slices.Equal(a.Surges, b.Surges) &&
-		slices.EqualFunc(a.Pods, b.Pods, func(a, b v1alpha1.LeavingPod) bool {
-			return a.UID == b.UID && a.Owner == b.Owner && a.LeftAt.Equal(b.LeftAt)
-		}) &&
+		samePods(a.Pods, b.Pods) &&
 		(a.Wait == b.Wait || a.Wait != nil && b.Wait != nil && sameWait(a.Wait, b.Wait))
+}
+
+func samePods(a, b []v1alpha1.LeavingPod) bool {
+	if len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) {
+		return true // It was not touched.
+	}
+	return slices.EqualFunc(a, b, func(a, b v1alpha1.LeavingPod) bool {
+		return a.UID == b.UID && a.Owner == b.Owner && a.LeftAt.Equal(b.LeftAt)
+	})
 }
 
 func sameTimes(a, b *v1alpha1.NodeReplacementStatus) bool {

@@ -1,0 +1,92 @@
+package drain
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// owned are the pods of one owner, and how many of them there are of a kind. Those that have
+// ended count for nothing.
+type owned struct {
+	pods map[types.UID]*Pod
+	// alive were not asked to go, and ready ones of these are Ready.
+	alive, ready, leaving int
+}
+
+// adopt counts a pod of its owner, and disown no longer does.
+func (c *Cluster) adopt(p *Pod) {
+	o := c.byOwner[p.Owner]
+	if o == nil {
+		o = &owned{pods: map[types.UID]*Pod{}}
+		c.byOwner[p.Owner] = o
+	}
+	o.pods[p.UID] = p
+	o.count(p, 1)
+}
+
+func (c *Cluster) disown(p *Pod) {
+	o := c.byOwner[p.Owner]
+	o.count(p, -1)
+	if delete(o.pods, p.UID); len(o.pods) == 0 {
+		delete(c.byOwner, p.Owner)
+	}
+}
+
+// count has to be asked before a pod changes, and after.
+func (o *owned) count(p *Pod, sign int) {
+	switch {
+	case p.Terminal:
+	case p.Leaving():
+		o.leaving += sign
+	default:
+		if o.alive += sign; p.Ready {
+			o.ready += sign
+		}
+	}
+}
+
+// of are the pods of an owner.
+func (c *Cluster) of(owner Owner) owned {
+	if o := c.byOwner[owner]; o != nil {
+		return *o
+	}
+	return owned{}
+}
+
+// Missing is how many pods of an owner are not Ready, or not there: what has to become
+// Ready before the owner is as it wants to be. Of an owner whose wishes are not known
+// those pods count that are there.
+func (c *Cluster) Missing(owner Owner) int {
+	o := c.of(owner)
+	if w := c.workloads[owner]; w != nil {
+		return max(int(w.Desired)-o.ready, 0)
+	}
+	return o.alive - o.ready + o.leaving
+}
+
+// Whole says that an owner has all its pods, and that all of them are Ready: then none is
+// Late, since whenever.
+func (c *Cluster) Whole(owner Owner) bool {
+	o := c.of(owner)
+	if w := c.workloads[owner]; w != nil {
+		return o.alive == o.ready && o.alive >= int(w.Desired)
+	}
+	return o.alive == o.ready && o.leaving == 0
+}
+
+// Late is how many pods of an owner have still to become Ready after one left at a time: those
+// that are not there, and those that were made since and are not Ready. Pods that were
+// there before and are not Ready have nothing to do with it.
+func (c *Cluster) Late(owner Owner, since time.Time) int {
+	o, late := c.of(owner), 0
+	for _, p := range o.pods {
+		if !p.Terminal && !p.Leaving() && !p.Ready && !p.CreatedAt.Before(since) {
+			late++
+		}
+	}
+	if w := c.workloads[owner]; w != nil {
+		return max(int(w.Desired)-o.alive, 0) + late
+	}
+	return o.leaving + late
+}
