@@ -8,6 +8,7 @@ package cloud
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,8 @@ type Provider interface {
 	// Describe shows its effects. A group that another run has marked is ErrConflict.
 	Prepare(ctx context.Context, ref v1alpha1.Provider, guard Guard, target Target) error
 	// Resize makes the group want size machines, raising its upper limit where size is
-	// above it.
+	// above it. It ends none: a lower size than the group has machines, which somebody may
+	// have added a moment ago, is ErrConflict.
 	Resize(ctx context.Context, ref v1alpha1.Provider, size int32) error
 	// Protect keeps the provider from ending machines by itself. Those that are not Running
 	// yet may be left for another time: Describe shows which are protected.
@@ -40,9 +42,18 @@ type Provider interface {
 	End(ctx context.Context, ref v1alpha1.Provider, machine string, size int32) error
 	// Restore gives a group back: it resumes what guard suspended, sets the limits to
 	// settings, removes the protection that Protect gave, and the mark, and, if former is not
-	// empty, makes that what new machines are made from. A group that another run has marked
-	// was given back before, and stays as it is.
+	// empty, makes that what new machines are made from. It ends no machine, as Resize does
+	// not. A group that another run has marked was given back before, and stays as it is.
 	Restore(ctx context.Context, ref v1alpha1.Provider, guard Guard, settings Settings, former Target) error
+}
+
+// Shrinks is ErrConflict if a group of so many live machines would have to end some to be of
+// a size that is lower than the one it has now.
+func Shrinks(group string, now, size int32, live int) error {
+	if size >= now || int(size) >= live {
+		return nil
+	}
+	return fmt.Errorf("group %s has %d machines, and would end some of its own choice to have %d: %w", group, live, size, ErrConflict)
 }
 
 // Providers returns who keeps a group. A provider that this process does not know is

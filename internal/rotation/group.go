@@ -129,6 +129,9 @@ func (d *decider) assess(g *group) {
 	for _, m := range g.machines {
 		d.count(g, m)
 	}
+	if d.untouched(g) && (g.leaving > 0 || g.records > 0) {
+		g.rec.Prepared = false // It was given back, and there is something to do after all.
+	}
 	g.rec.Outdated, g.rec.Updated = int32(outdated), int32(updated)
 }
 

@@ -58,3 +58,31 @@ func TestSurplus(t *testing.T) {
 		})
 	}
 }
+
+// A group that was given back while a machine came that nobody had seen is guarded anew
+// before anything is done to it: else what is done would never be undone.
+func TestGuardedAnew(t *testing.T) {
+	t.Parallel()
+	s := snapshot(func(s *Snapshot) {
+		began := metav1.NewTime(now)
+		s.Run.Finalizers = []string{v1alpha1.Finalizer}
+		s.Run.Status = v1alpha1.NodeRotationStatus{Phase: v1alpha1.Rotating, StartedAt: &began, Groups: []v1alpha1.GroupRotation{{
+			Name: "apps", UID: "apps", Target: v1alpha1.Revision{Name: "lt:2", Template: "lt:2"}, Size: 1, Max: 5, Wanted: 1, Before: 1, Prepared: true, Touched: true,
+		}}}
+		c := s.Clouds["apps"]
+		c.Run, c.Size, c.Revision = "", 1, cloud.Revision{Template: "lt:2"}
+		for _, id := range []string{"one", "two"} {
+			c.Machines = append(c.Machines, cloud.Machine{ID: id, State: cloud.Running, Template: "lt:2", LaunchedAt: now.Add(time.Minute)})
+			s.Cluster.SetNode(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: id, UID: types.UID(id)}, Spec: corev1.NodeSpec{ProviderID: "x:///" + id},
+				Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}})
+		}
+		s.Clouds["apps"] = c
+	})
+	steps := Decide(s, now.Add(2*time.Minute)).Steps
+	if len(steps) != 1 {
+		t.Fatalf("the steps are %v", steps)
+	}
+	if p, ok := steps[0].Action.(Prepare); !ok || p.Guard.Run != s.Run.Name {
+		t.Errorf("the step is %v", steps[0])
+	}
+}

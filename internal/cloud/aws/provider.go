@@ -191,6 +191,9 @@ func (p *provider) Resize(ctx context.Context, ref v1alpha1.Provider, size int32
 	if err != nil {
 		return err
 	}
+	if err := cloud.Shrinks(at.name, awssdk.ToInt32(g.DesiredCapacity), size, live(g)); err != nil {
+		return err
+	}
 	switch {
 	case size > awssdk.ToInt32(g.MaxSize):
 		return at.limit(ctx, g, size, size)
@@ -262,6 +265,16 @@ func (p *provider) End(ctx context.Context, ref v1alpha1.Provider, machine strin
 	return err
 }
 
+// live counts the machines of a group that are not being ended.
+func live(g *astypes.AutoScalingGroup) (n int) {
+	for _, i := range g.Instances {
+		if state, ok := stateOf(i.LifecycleState); ok && state != cloud.Ending {
+			n++
+		}
+	}
+	return n
+}
+
 func member(g *astypes.AutoScalingGroup, id string) *astypes.Instance {
 	for n := range g.Instances {
 		if *g.Instances[n].InstanceId == id {
@@ -278,6 +291,9 @@ func (at place) giveBack(ctx context.Context, g *astypes.AutoScalingGroup, setti
 	most := max(settings.Max, size)
 	if settings.Max == 0 || size == now && most == limit {
 		return nil
+	}
+	if err := cloud.Shrinks(at.name, now, size, live(g)); err != nil {
+		return err
 	}
 	return at.limit(ctx, g, size, most)
 }

@@ -54,7 +54,7 @@ func Suite(t *testing.T, make func(t *testing.T) *Harness) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, *Harness){
 		"describe": describe, "not found": notFound, "another kind": anotherKind, "prepare": prepare, "prepare for another run": prepareHeld,
-		"prepare images": prepareImages, "prepare a template version": prepareVersion, "roll back": rollBack, "resize": resize, "protect": protect,
+		"prepare images": prepareImages, "prepare a template version": prepareVersion, "roll back": rollBack, "resize": resize, "shrink": shrink, "protect": protect,
 		"deregister": deregister, "end": end, "restore": restore, "restore from the mark": restoreFromMark, "restore without sizes": restoreNoSizes, "replace all": replaceAll,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -224,7 +224,7 @@ func anotherKind(t *testing.T, h *Harness) {
 
 func resize(t *testing.T, h *Harness) {
 	ctx := t.Context()
-	for _, c := range []struct{ size, limit int32 }{{Size, Size}, {Size + 2, Size + 2}, {Size + 2, Size + 2}, {Size, Size + 2}} {
+	for _, c := range []struct{ size, limit int32 }{{Size, Size}, {Size + 2, Size + 2}, {Size + 2, Size + 2}} {
 		must(t, h.Provider.Resize(ctx, h.Group, c.size))
 		if g := h.now(t); g.Size != c.size || g.Max != c.limit || g.Min != 1 {
 			t.Errorf("after a resize to %d the group wants %d of %d to %d", c.size, g.Size, g.Min, g.Max)
@@ -233,6 +233,14 @@ func resize(t *testing.T, h *Harness) {
 		if g := h.now(t); len(running(g)) != int(c.size) || len(g.Machines) != int(c.size) {
 			t.Errorf("%d of %d machines are Running, want %d", len(running(g)), len(g.Machines), c.size)
 		}
+	}
+	// Below its limit.
+	must(t, h.Provider.End(ctx, h.Group, h.now(t).Machines[0].ID, Size+1))
+	h.Wait(t)
+	must(t, h.Provider.Resize(ctx, h.Group, Size+2))
+	h.Wait(t)
+	if g := h.now(t); g.Size != Size+2 || g.Max != Size+2 || len(running(g)) != Size+2 {
+		t.Errorf("the group is %+v", g)
 	}
 }
 

@@ -52,6 +52,23 @@ func end(t *testing.T, h *Harness) {
 	must(t, h.Provider.End(ctx, h.Group, first, Size+1))
 }
 
+// shrink: a group is made smaller machine by machine, and never by its provider's choice.
+func shrink(t *testing.T, h *Harness) {
+	ctx := t.Context()
+	before := h.now(t)
+	g := guard(before)
+	must(t, h.Provider.Prepare(ctx, h.Group, g, cloud.Target{}))
+	must(t, h.Provider.Resize(ctx, h.Group, Size+1))
+	h.Wait(t)
+	wantError(t, h.Provider.Resize(ctx, h.Group, Size), cloud.ErrConflict)
+	wantError(t, h.Provider.Restore(ctx, h.Group, g, g.Settings, cloud.Target{}), cloud.ErrConflict)
+	h.Wait(t)
+	after := h.now(t)
+	if after.Size != Size+1 || len(running(after)) != Size+1 || after.Run != g.Run {
+		t.Errorf("the group is %+v", after)
+	}
+}
+
 func restore(t *testing.T, h *Harness) {
 	ctx := t.Context()
 	before := h.now(t)
@@ -102,10 +119,15 @@ func restoreFromMark(t *testing.T, h *Harness) {
 	must(t, h.Provider.Prepare(ctx, h.Group, guard(before), cloud.Target{}))
 	must(t, h.Provider.Resize(ctx, h.Group, Size+2))
 	h.Wait(t)
-	held := h.now(t).Guard
+	g := h.now(t)
+	held := g.Guard
 	if held == nil {
 		t.Fatal("the group is not marked")
 	}
+	for n, size := range []int32{Size + 1, Size} {
+		must(t, h.Provider.End(ctx, h.Group, g.Machines[n].ID, size))
+	}
+	h.Wait(t)
 	must(t, h.Provider.Restore(ctx, h.Group, *held, held.Settings, cloud.Target{}))
 	h.Wait(t)
 	after := h.now(t)

@@ -134,6 +134,9 @@ func (p *Provider) Resize(ctx context.Context, ref v1alpha1.Provider, size int32
 		if size < g.min {
 			return fmt.Errorf("group %s cannot have %d machines: its least is %d: %w", g.name, size, g.min, cloud.ErrInvalid)
 		}
+		if err := cloud.Shrinks(g.name, g.size, size, len(g.counted())); err != nil {
+			return err
+		}
 		g.size, g.max = size, max(size, g.max)
 		return nil
 	})
@@ -193,6 +196,9 @@ func (p *Provider) Restore(ctx context.Context, ref v1alpha1.Provider, guard clo
 			return err
 		}
 		if settings.Max != 0 {
+			if err := cloud.Shrinks(g.name, g.size, settings.Size, len(g.counted())); err != nil {
+				return err
+			}
 			g.size = min(g.size, settings.Size)
 			g.max = max(settings.Max, g.size)
 		}

@@ -5,7 +5,6 @@ package simulated
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -183,9 +182,16 @@ func versionOf(target cloud.Target) (string, error) {
 	return version, nil
 }
 
-// Resize makes machines until the group has its size. It never removes any.
+// Resize makes machines until the group has its size.
 func (p *Provider) Resize(ctx context.Context, ref v1alpha1.Provider, size int32) error {
-	err := p.edit(ctx, ref, func(data map[string]string) {
+	group, err := p.Describe(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if err := shrinks(&group, size); err != nil {
+		return err
+	}
+	err = p.edit(ctx, ref, func(data map[string]string) {
 		data[keySize] = strconv.Itoa(int(size))
 		data[keyMax] = strconv.Itoa(int(max(size, number(data, keyMax))))
 	})
@@ -193,6 +199,17 @@ func (p *Provider) Resize(ctx context.Context, ref v1alpha1.Provider, size int32
 		return err
 	}
 	return p.fill(ctx, ref)
+}
+
+// shrinks is cloud.Shrinks of a group.
+func shrinks(g *cloud.Group, size int32) error {
+	live := 0
+	for i := range g.Machines {
+		if g.Machines[i].State != cloud.Ending {
+			live++
+		}
+	}
+	return cloud.Shrinks(g.ID, g.Size, size, live)
 }
 
 // fill makes the machines that the group lacks.
@@ -283,8 +300,6 @@ func (p *Provider) Deregister(context.Context, v1alpha1.Provider, string) (bool,
 	return true, nil
 }
 
-var errResized = errors.New("somebody else changed its size")
-
 // End deletes a machine's node, and makes another if the group's size stays.
 func (p *Provider) End(ctx context.Context, ref v1alpha1.Provider, machine string, size int32) error {
 	group, err := p.group(ctx, ref)
@@ -300,7 +315,7 @@ func (p *Provider) End(ctx context.Context, ref v1alpha1.Provider, machine strin
 		return err
 	}
 	if now := number(group.Data, keySize); now != size && now != size+1 {
-		return fmt.Errorf("end %s: %w: it is %d, not %d or %d", machine, errResized, now, size, size+1)
+		return fmt.Errorf("end %s: %w: somebody else changed its group's size: it is %d, not %d or %d", machine, cloud.ErrConflict, now, size, size+1)
 	}
 	// The size first: if it is not written nothing is ended, and if nothing is ended after
 	// it the call is repeated.
@@ -326,6 +341,9 @@ func (p *Provider) Restore(ctx context.Context, ref v1alpha1.Provider, _ cloud.G
 	}
 	described, err := p.Describe(ctx, ref)
 	if err != nil {
+		return err
+	}
+	if err := shrinks(&described, settings.Size); err != nil {
 		return err
 	}
 	var protected []string
