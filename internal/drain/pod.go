@@ -28,7 +28,7 @@ type Pod struct {
 	Owner                 Owner
 	// OwnedBy is Owner as text.
 	OwnedBy string
-	Labels                labels.Set
+	Labels  labels.Set
 	// Mirror pods and those of DaemonSets belong to their node and do not leave it.
 	Mirror, Daemon bool
 	// Terminal pods have ended, and Pending ones have not begun.

@@ -71,7 +71,7 @@ func (d *decider) openGroup(g *group, active []*group) {
 		if d.usedUp(g) {
 			all = slices.DeleteFunc(all, func(m *machine) bool { return d.ready(g, m) })
 			if len(all) == 0 && g.untried > g.open {
-				d.notReady(g)
+				d.short(g)
 				break
 			}
 		}
@@ -236,11 +236,16 @@ func (d *decider) members(g *group) (up int) {
 	return up
 }
 
+// short waits for new nodes, unless all that may be there besides the group's size are there:
+// then what is open has to go first.
+func (d *decider) short(g *group) {
+	if g.available+g.cordoned+g.open < int(g.rec.Size)+g.surge || d.problem(g) != nil {
+		d.notReady(g)
+	}
+}
+
 // notReady waits for new nodes, and fails the run if one takes too long.
 func (d *decider) notReady(g *group) {
-	if g.available+g.cordoned+g.open >= int(g.rec.Size)+g.surge && d.problem(g) == nil {
-		return // All that may be there besides its size is there; it waits for what is open.
-	}
 	w := v1alpha1.Wait{Subject: "NodeGroup/" + g.name, Reason: v1alpha1.ReasonSurgeNotReady, Message: fmt.Sprintf("%d nodes of %d are Ready and %d may be unavailable", g.available, g.rec.Size, g.unavailable)}
 	if p := d.problem(g); p != nil {
 		w.For, w.Reason, w.Message = p.Reason, v1alpha1.ReasonProviderProblem, p.Message

@@ -19,9 +19,9 @@ import (
 // which is.
 type replacement struct {
 	*decider
-	g    *group
-	m    *machine // nil if the provider no longer has it
-	was  *v1alpha1.NodeReplacement
+	g   *group
+	m   *machine // nil if the provider no longer has it
+	was *v1alpha1.NodeReplacement
 	// next begins as what is: what is behind its pointers is replaced, never changed.
 	next v1alpha1.NodeReplacementStatus
 	pods int // on its node
