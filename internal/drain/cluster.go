@@ -33,6 +33,7 @@ type Cluster struct {
 	scalers     map[Owner]Autoscaler
 	shapes      map[string]*Shape
 	machines    map[string]*Node     // by the machine's own id
+	provided    map[string]*Node     // by their provider id
 	used        map[string]Resources // what the pods of a node take of it
 	loads       map[string]*Load     // of those nodes of which it is known
 	slots       int                  // of budgets, and those of them that are free
@@ -44,7 +45,7 @@ func NewCluster() *Cluster {
 	return &Cluster{
 		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string][]*Pod{}, byOwner: map[Owner]*owned{}, inNamespace: map[string]map[types.UID]*Pod{},
 		budgets: map[string]map[string]*Budget{}, workloads: map[Owner]*Workload{}, attached: map[string]map[string]string{},
-		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, used: map[string]Resources{}, machines: map[string]*Node{}, loads: map[string]*Load{},
+		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, used: map[string]Resources{}, machines: map[string]*Node{}, provided: map[string]*Node{}, loads: map[string]*Load{},
 	}
 }
 
@@ -117,7 +118,7 @@ func (c *Cluster) SetNode(node *corev1.Node) {
 	c.nodes[node.Name] = n
 	c.ordered = insert(c.ordered, n, compareNodes)
 	if n.ProviderID != "" {
-		c.machines[machineOf(n.ProviderID)] = n
+		c.machines[machineOf(n.ProviderID)], c.provided[n.ProviderID] = n, n
 	}
 }
 
@@ -129,6 +130,9 @@ func machineOf(providerID string) string {
 
 // NodeOf returns the node of a machine, by the last part of its provider id; nil if there is none.
 func (c *Cluster) NodeOf(machine string) *Node { return c.machines[machine] }
+
+// NodeWith returns the node with a provider id; nil if there is none.
+func (c *Cluster) NodeWith(providerID string) *Node { return c.provided[providerID] }
 
 // ScaleDownDisabled is the annotation that keeps the cluster autoscaler from a node.
 const ScaleDownDisabled = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
@@ -155,6 +159,9 @@ func (c *Cluster) DeleteNode(name string) {
 }
 
 func (c *Cluster) forgetMachine(n *Node) {
+	if c.provided[n.ProviderID] == n {
+		delete(c.provided, n.ProviderID)
+	}
 	if n.ProviderID != "" && c.machines[machineOf(n.ProviderID)] == n {
 		delete(c.machines, machineOf(n.ProviderID))
 	}

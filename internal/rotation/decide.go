@@ -33,10 +33,7 @@ type decider struct {
 	verdict gate.Verdict
 	// surged are workloads that get one more replica by this decision.
 	surged map[string]bool
-	// left is when pods of an owner left open nodes, of those owners that are not whole;
-	// both are found when they are first asked for.
-	left  map[string][]time.Time
-	whole map[string]bool
+	left   map[string]*departed // see departures
 	// room is what open nodes need, computed when the first node could be opened.
 	room *openings
 }

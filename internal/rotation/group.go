@@ -233,13 +233,10 @@ func (d *decider) ready(g *group, m *machine) bool {
 
 func (d *decider) nodeOf(m *cloud.Machine) *drain.Node {
 	if m.ProviderID != "" {
-		if i := strings.LastIndexByte(m.ProviderID, '/'); i >= 0 {
-			if n := d.s.Cluster.NodeOf(m.ProviderID[i+1:]); n != nil && n.ProviderID == m.ProviderID {
-				return n
-			}
+		if n := d.s.Cluster.NodeWith(m.ProviderID); n != nil {
+			return n
 		}
-	}
-	if n := d.s.Cluster.NodeOf(m.ID); n != nil && m.ProviderID == "" {
+	} else if n := d.s.Cluster.NodeOf(m.ID); n != nil {
 		return n
 	}
 	if m.Node != "" {

@@ -126,7 +126,7 @@ func (w *World) id(prefix string) string {
 func (w *World) vary(d, spread time.Duration) time.Duration {
 	if spread > 0 {
 		w.number++
-		d += time.Duration(w.number) * 7919 * time.Second % spread
+		d += time.Duration(w.number) * 7919 * time.Millisecond % spread
 	}
 	return d
 }
