@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/cloud/simulated"
 )
 
 func TestWithoutController(t *testing.T) {
@@ -65,6 +67,51 @@ func TestPlanStartStatus(t *testing.T) {
 	want(t, 0, []string{"NodeRotation web: Succeeded", "2 Replaced"}, "status", "web")
 	want(t, 0, []string{"Nothing to do"}, "plan", "web")
 	want(t, 1, []string{"is over (Succeeded)"}, "pause", "web")
+}
+
+// TestPauseAndAbort: a paused run takes no node, and one that is aborted gives back the
+// node that a budget keeps.
+func TestPauseAndAbort(t *testing.T) {
+	c := controlled(t)
+	grouped(t, c, "held", 2)
+	budget := hold(t, c, "held")
+	held := "PodDisruptionBudget/" + budget.Namespace + "/held"
+	want(t, 3, []string{"Blockers", "DisruptionBudgetNever", held}, "plan", "held")
+	want(t, 3, []string{"Blockers"}, "start", "held", "--dry-run")
+	want(t, 0, []string{"windlass rotate watch held"}, "start", "held", "--name", "held", "--max-surge", "1")
+	eventually(t, c, "held", func(run *v1alpha1.NodeRotation) bool { return run.Status.Open > 0 && len(run.Status.Waits) > 0 })
+	want(t, 0, nil, "pause", "held")
+	eventually(t, c, "held", func(run *v1alpha1.NodeRotation) bool {
+		return metav1.ConditionTrue == conditionOf(run, v1alpha1.ConditionPaused) && metav1.ConditionTrue == conditionOf(run, v1alpha1.ConditionBlocked)
+	})
+	want(t, 3, []string{"Needs you: DisruptionBudgetNever", held, "Paused: go on with windlass rotate resume held", "Draining"}, "status")
+	want(t, 0, []string{"goes on"}, "resume", "held")
+	want(t, 0, []string{"given back"}, "abort", "held")
+	want(t, 1, []string{"NodeRotation/held Aborted", "ended as Aborted"}, "watch", "held")
+	want(t, 3, []string{"Aborted"}, "status", "held", "-o", "yaml")
+	if n := outdated(t, c, "held"); n != 2 {
+		t.Errorf("%d of 2 nodes are as they were", n)
+	}
+	var nodes corev1.NodeList
+	if err := c.List(t.Context(), &nodes, client.MatchingLabels{simulated.GroupLabel: "held"}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range nodes.Items {
+		if nodes.Items[i].Spec.Unschedulable {
+			t.Errorf("node %s is cordoned still", nodes.Items[i].Name)
+		}
+	}
+}
+
+// TestRollBack: what was replaced is replaced by what it was before.
+func TestRollBack(t *testing.T) {
+	c := controlled(t)
+	grouped(t, c, "back", 2)
+	want(t, 0, nil, "start", "back", "--name", "back", "--template-version", "3", "--canary", "1", "--canary-bake", "1h")
+	eventually(t, c, "back", func(run *v1alpha1.NodeRotation) bool { return run.Status.Phase == v1alpha1.Baking })
+	want(t, 0, []string{"back"}, "rollback", "back")
+	want(t, 1, []string{"NodeRotation/back RolledBack"}, "watch", "back")
+	want(t, 1, []string{"is over (RolledBack)"}, "abort", "back")
 }
 
 func conditionOf(run *v1alpha1.NodeRotation, kind string) metav1.ConditionStatus {
