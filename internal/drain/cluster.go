@@ -32,6 +32,7 @@ type Cluster struct {
 	volumes     map[string]Volume            // PersistentVolume by its claim, "namespace/name"
 	scalers     map[Owner]Autoscaler
 	shapes      map[string]*Shape
+	images      map[string][]string
 	machines    map[string]*Node     // by the machine's own id
 	provided    map[string]*Node     // by their provider id
 	used        map[string]Resources // what the pods of a node take of it
@@ -45,7 +46,7 @@ func NewCluster() *Cluster {
 	return &Cluster{
 		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string][]*Pod{}, byOwner: map[Owner]*owned{}, inNamespace: map[string]map[types.UID]*Pod{},
 		budgets: map[string]map[string]*Budget{}, workloads: map[Owner]*Workload{}, attached: map[string]map[string]string{},
-		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, used: map[string]Resources{}, machines: map[string]*Node{}, provided: map[string]*Node{}, loads: map[string]*Load{},
+		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, images: map[string][]string{}, used: map[string]Resources{}, machines: map[string]*Node{}, provided: map[string]*Node{}, loads: map[string]*Load{},
 	}
 }
 

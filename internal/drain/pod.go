@@ -2,12 +2,16 @@ package drain
 
 import (
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+
+	"windlass.dev/api/nodes/v1alpha1"
 )
 
 // Owner is who controls a pod; empty for a bare one.
@@ -29,6 +33,10 @@ type Pod struct {
 	// OwnedBy is Owner as text.
 	OwnedBy string
 	Labels  labels.Set
+	// Images are those of its containers, without repetition.
+	Images []string
+	// PrePull says that it does nothing but pull images, for a run.
+	PrePull bool
 	// Mirror pods and those of DaemonSets belong to their node and do not leave it.
 	Mirror, Daemon bool
 	// Terminal pods have ended, and Pending ones have not begun.
@@ -99,6 +107,7 @@ func (p *Pod) read(pod *corev1.Pod) {
 		p.OwnedBy = p.Owner.String()
 		p.Daemon = owner.Kind == "DaemonSet"
 	}
+	p.PrePull = pod.Labels[v1alpha1.PrePullLabel] != ""
 	_, p.Mirror = pod.Annotations[corev1.MirrorPodAnnotationKey]
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodReady {
@@ -110,20 +119,49 @@ func (p *Pod) read(pod *corev1.Pod) {
 // inherit takes over what was found out of a pod before, or finds it out.
 func (c *Cluster) inherit(p, was *Pod, pod *corev1.Pod) {
 	if was != nil && was.Shape != nil { // What a pod asks for hardly ever changes, and is dear to find out.
-		p.Shape, p.claims, p.Assumed = was.Shape, was.claims, was.Assumed && p.DeletedAt.IsZero()
+		p.Shape, p.claims, p.Images, p.Assumed = was.Shape, was.claims, was.Images, was.Assumed && p.DeletedAt.IsZero()
 	} else {
 		for _, volume := range pod.Spec.Volumes {
 			if volume.PersistentVolumeClaim != nil {
 				p.claims = append(p.claims, volume.PersistentVolumeClaim.ClaimName)
 			}
 		}
-		p.Shape = c.shapeOf(pod, p.Owner)
+		p.Shape, p.Images = c.shapeOf(pod, p.Owner), c.imagesOf(pod)
 	}
 	if was != nil && maps.Equal(was.Labels, p.Labels) {
 		p.Budgets = was.Budgets
 	} else {
 		p.Budgets = c.covering(p)
 	}
+}
+
+// imagesOf are a pod's images. Pods that are alike share them: there are few such lists, and
+// very many pods.
+func (c *Cluster) imagesOf(pod *corev1.Pod) []string {
+	var all []string
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			if image := containers[i].Image; image != "" && !slices.Contains(all, image) {
+				all = append(all, image)
+			}
+		}
+	}
+	key := strings.Join(all, " ")
+	if known, ok := c.images[key]; ok {
+		return known
+	}
+	c.images[key] = all
+	return all
+}
+
+// PrePull is the pod of a node that does nothing but pull images; nil if it has none.
+func (c *Cluster) PrePull(node string) *Pod {
+	for _, p := range c.byNode[node] {
+		if p.PrePull {
+			return p
+		}
+	}
+	return nil
 }
 
 // count changes what the pods of a node take of it.

@@ -143,5 +143,5 @@ func (p *Policy) grace(pod *Pod, r rule) *int64 {
 
 // stays says whether a drain leaves the pod where it is.
 func (p *Policy) stays(pod *Pod) bool {
-	return pod.Mirror || pod.Daemon || pod.Terminal || p.ruleOf(pod).action == v1alpha1.SkipPod
+	return pod.Mirror || pod.Daemon || pod.PrePull || pod.Terminal || p.ruleOf(pod).action == v1alpha1.SkipPod
 }

@@ -71,6 +71,7 @@ func Objects(o Options) ([]*unstructured.Unstructured, error) {
 		objects = append(objects, roles...)
 		objects = append(objects, bindings(roles)...)
 		objects = append(objects, leaseRole(defaults.Rotations.Lease)...)
+		objects = append(objects, pullRole()...)
 		objects = append(objects, fleetRole(defaults.Fleet.Lease)...)
 	}
 	objects = append(objects, leaseRole(lease)...)

@@ -148,6 +148,15 @@ func fleetRole(lease windlassconfig.Lease) []*unstructured.Unstructured {
 	}
 }
 
+// pullRole allows making the pods by which new nodes pull images, in this namespace only.
+func pullRole() []*unstructured.Unstructured {
+	const role = Name + "-pre-pull"
+	return []*unstructured.Unstructured{
+		named("rbac.authorization.k8s.io/v1", "Role", Namespace, role, rules(rule("", []any{"pods"}, []any{"create"}))),
+		binding("RoleBinding", "Role", Namespace, role),
+	}
+}
+
 // reviewRole allows asking the API server who asks for metrics, and whether he may.
 func reviewRole() []*unstructured.Unstructured {
 	const role = Name + "-metrics-auth"

@@ -233,7 +233,7 @@ func addRotations(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Confi
 	if cfg.Rotations.Disabled || !served(host, kit.Kind{GroupVersionKind: v1alpha1.GroupVersion.WithKind("NodeRotation")}) {
 		return nil
 	}
-	runnables, err := nodeControllers(ctx, host, hooks)
+	runnables, err := nodeControllers(ctx, cfg, host, hooks)
 	if err != nil {
 		return err
 	}
@@ -242,12 +242,12 @@ func addRotations(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Confi
 
 // nodeControllers are those of nodes. They act under one lease: which nodes are outdated,
 // and that they are replaced, is for one process to say.
-func nodeControllers(ctx context.Context, host kit.Host, hooks Hooks) ([]ctrlmanager.Runnable, error) {
+func nodeControllers(ctx context.Context, cfg config.Configuration, host kit.Host, hooks Hooks) ([]ctrlmanager.Runnable, error) {
 	providers, found, err := hooks.clouds(ctx, host)
 	if err != nil {
 		return nil, fmt.Errorf("rotations controller: %w", err)
 	}
-	runs, err := rotations.New(ctx, host, rotations.Options{Providers: providers})
+	runs, err := rotations.New(ctx, host, rotations.Options{Providers: providers, Namespace: cfg.Namespace})
 	if err != nil {
 		return nil, fmt.Errorf("rotations controller: %w", err)
 	}

@@ -82,6 +82,9 @@ func (d *decider) goOn() {
 		d.resize(g)
 	}
 	d.waves(active)
+	for _, g := range active {
+		d.prePull(g)
+	}
 	d.open(active)
 	for _, g := range active {
 		if !d.finish(g) {

@@ -24,6 +24,8 @@ type group struct {
 	machines      []*machine
 	// opened are the machines with a record that is not closed, by their id.
 	opened map[string]*machine
+	// pulls are the images that new nodes pull; found when they are first asked for.
+	pulls []string
 	// why machines of a kind are outdated, as far as it was asked for.
 	why map[kindOf]string
 	// leaving are the machines that have still to go: the outdated ones, unless the run is
@@ -218,6 +220,9 @@ func cordoned(m *machine) bool {
 // ready says whether a machine takes pods: its node is Ready, and has been for a while if it is new.
 func (d *decider) ready(g *group, m *machine) bool {
 	if m.State != cloud.Running || m.node == nil || !m.node.Ready() || m.node.Cordoned {
+		return false
+	}
+	if _, busy := d.pulling(g, m); busy {
 		return false
 	}
 	if m.outdated != "" || g.strategy.minReady == 0 {
@@ -550,6 +555,7 @@ func (d *decider) unmark(m *machine) bool {
 	if m.node == nil || m.State == cloud.Ending {
 		return true
 	}
+	clean := d.unpull(m)
 	change := Mark{Node: m.node.Name, UID: m.node.UID}
 	if m.node.Tainted(v1alpha1.OutdatedTaint) {
 		change.Outdated = new(false)
@@ -558,7 +564,7 @@ func (d *decider) unmark(m *machine) bool {
 		change.Hold = new(false)
 	}
 	if change.Outdated == nil && change.Hold == nil {
-		return true
+		return clean
 	}
 	d.step(change, "the run is done with the node")
 	return false

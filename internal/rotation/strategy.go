@@ -31,6 +31,7 @@ type strategy struct {
 	onFailure                  v1alpha1.OnFailure
 	gates                      []run.Gate
 	drain                      drain.Policy
+	prePull                    *prePull // nil for none
 }
 
 // resolve takes what the run says, then what the group says, then the defaults.
@@ -100,6 +101,9 @@ func (s *strategy) overlay(l *v1alpha1.Strategy, role v1alpha1.Role) error {
 	}
 	if l.OnFailure != "" {
 		s.onFailure = l.OnFailure
+	}
+	if l.PrePull != nil {
+		s.prePull = resolvePrePull(l.PrePull)
 	}
 	setSeconds(&s.minReady, l.MinReadySeconds)
 	setSeconds(&s.readyTimeout, l.NodeReadyTimeoutSeconds)

@@ -16,6 +16,7 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud/simulated"
+	"windlass.dev/internal/install"
 )
 
 func unavailable(n int32) *policyv1.PodDisruptionBudgetSpec {
@@ -98,6 +99,29 @@ func TestPodSurge(t *testing.T) { //nolint:paralleltest // See start.
 	if err := s.Get(t.Context(), client.ObjectKey{Namespace: s.ns, Name: "web"}, &d); err != nil || *d.Spec.Replicas != 1 {
 		t.Errorf("the workload is left with %d replicas: %v", *d.Spec.Replicas, err)
 	}
+}
+
+// TestPrePull: new nodes pull the image of the pods before these move, with the permissions
+// that the controller ships with; and nothing of that is left.
+func TestPrePull(t *testing.T) { //nolint:paralleltest // See start.
+	s := start(t, 2)
+	s.deploy("web", 3, unavailable(1))
+	s.outdate(2)
+	r := s.begin("run", func(spec *v1alpha1.NodeRotationSpec) { spec.Strategy.PrePull = &v1alpha1.PrePull{} })
+	pulls := &corev1.PodList{}
+	of := func() []corev1.Pod {
+		if err := s.List(t.Context(), pulls, client.InNamespace(install.Namespace), client.MatchingLabels{v1alpha1.PrePullLabel: r.Name}); err != nil {
+			t.Fatal(err)
+		}
+		return pulls.Items
+	}
+	s.waitFor("a node to pull", func() bool { return len(of()) > 0 })
+	if p := pulls.Items[0].Spec; len(p.Containers) != 1 || p.Containers[0].Image != "web:1" || p.NodeName == "" {
+		t.Errorf("the pod that pulls is %+v", p)
+	}
+	s.until(r, "the run to end", is(v1alpha1.Succeeded))
+	s.clean(2)
+	s.waitFor("the pods that pulled to be gone", func() bool { return len(of()) == 0 })
 }
 
 // TestPauseAndAbort: a paused run takes no further nodes; an aborted one gives back what it

@@ -79,7 +79,7 @@ func TestRunbookHasReasons(t *testing.T) {
 	// These pass by themselves, or are what somebody did.
 	for _, reason := range []string{
 		"Rotating", "Succeeded", "OutsideWindow", "Paused", "Baking", "GatePending", "SurgeNotReady", "DisruptionBudget", "PodsTerminating",
-		"WaitingForCompletion", "ReplacementsNotReady", "VolumesAttached", "LoadBalancersDraining", "Aborted", "RolledBack",
+		"WaitingForCompletion", "ReplacementsNotReady", "VolumesAttached", "LoadBalancersDraining", "PullingImages", "Aborted", "RolledBack",
 		"Found", "UpToDate", "TooYoung", "Outdated", "NoGroups", "GroupNotRead",
 	} {
 		if !reasons[reason] {

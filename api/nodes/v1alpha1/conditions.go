@@ -10,6 +10,8 @@ const (
 	OutdatedTaint = "nodes.windlass.dev/outdated"
 	// RotationLabel is on NodeReplacements, and names their run.
 	RotationLabel = "nodes.windlass.dev/rotation"
+	// PrePullLabel is on pods that do nothing but pull images, and names their run.
+	PrePullLabel = "nodes.windlass.dev/pre-pull"
 	// ApprovalAnnotation is on a run that a NodeImage has begun, and says for which approval:
 	// the revision, and when it was approved.
 	ApprovalAnnotation = "nodes.windlass.dev/approval"
@@ -61,6 +63,8 @@ const (
 	ReasonGateFailed = "GateFailed"
 	// ReasonSurgeNotReady: new nodes are not Ready yet.
 	ReasonSurgeNotReady = "SurgeNotReady"
+	// ReasonPulling: a new node pulls the images of the pods that are going to move to it.
+	ReasonPulling = "PullingImages"
 	// ReasonNoCapacity: the pods of no further node fit elsewhere.
 	ReasonNoCapacity = "NoCapacity"
 	// ReasonBudget: a disruption budget allows no disruption now.

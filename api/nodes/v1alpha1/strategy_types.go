@@ -66,6 +66,10 @@ type Strategy struct {
 	// OnFailure is what becomes of a run that failed; Stop without one.
 	// +optional
 	OnFailure OnFailure `json:"onFailure,omitempty"`
+	// PrePull has new nodes pull images before pods move to them; without it pods wait for
+	// their images.
+	// +optional
+	PrePull *PrePull `json:"prePull,omitempty"`
 	// Drain is how pods leave a node.
 	// +optional
 	Drain *Drain `json:"drain,omitempty"`
@@ -80,6 +84,30 @@ type Strategy struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Notifications []run.Notification `json:"notifications,omitempty"`
+}
+
+// PrePull is what new nodes pull before they count as Ready: the images that most pods
+// run that have still to move. It is for clusters whose pods share few large images.
+type PrePull struct {
+	// MaxImages is how many images a node pulls; 10 without one.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=50
+	MaxImages int32 `json:"maxImages,omitempty"`
+	// TimeoutSeconds is how long a node may take to; it counts as Ready then all the same.
+	// 300 without one.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
+	// PullSecrets are Secrets in the namespace in which Windlass runs, for registries that
+	// ask who pulls.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	PullSecrets []string `json:"pullSecrets,omitempty"`
 }
 
 // Canary is the first wave.

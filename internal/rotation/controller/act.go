@@ -58,6 +58,10 @@ func (f *feature) Act(ctx context.Context, w *kit.Writer, s rotation.Snapshot, a
 		return f.evict(ctx, a)
 	case rotation.Scale:
 		return f.scale(ctx, a)
+	case rotation.PrePull:
+		return f.prePull(ctx, s.Run, a)
+	case rotation.RemovePod:
+		return f.removePod(ctx, a)
 	case rotation.Notify:
 		return f.notify(ctx, s.Run, a)
 	case rotation.DeleteNode:

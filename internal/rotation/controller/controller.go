@@ -50,12 +50,14 @@ var (
 type Options struct {
 	// Providers are those that the process can reach.
 	Providers cloud.Providers
+	// Namespace in which Windlass runs, and has new nodes pull images.
+	Namespace string
 }
 
 // New returns the controller, ready to be started.
 func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable, error) {
 	pokes := make(chan event.GenericEvent, 1)
-	f := &feature{run: ctx, cache: host.Reader, client: host.Client, clock: host.Clock, clouds: &clouds{providers: options.Providers, clock: host.Clock}, metrics: newMetrics(host.Registry)}
+	f := &feature{run: ctx, namespace: options.Namespace, cache: host.Reader, client: host.Client, clock: host.Clock, clouds: &clouds{providers: options.Providers, clock: host.Clock}, metrics: newMetrics(host.Registry)}
 	var err error
 	if f.index, err = newIndex(host.Config, poke(pokes)); err != nil {
 		return nil, err
@@ -126,7 +128,10 @@ func (f *feature) active(ctx context.Context, _ client.Object) []types.Namespace
 
 // feature is what the engine runs.
 type feature struct {
-	run     context.Context //nolint:containedctx // The watches of the index live as long as the process leads.
+	run context.Context //nolint:containedctx // The watches of the index live as long as the process leads.
+	// namespace is where pods are made that pull images.
+	namespace string
+
 	cache   client.Reader
 	client  client.Client
 	clock   clock.PassiveClock

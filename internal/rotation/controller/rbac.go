@@ -1,6 +1,7 @@
 package controller
 
-// What the controller may do, as the generated ClusterRole windlass-nodes grants it.
+// What the controller may do, as the generated ClusterRole windlass-nodes grants it. Pods, by
+// which new nodes pull images, it may make in its own namespace only, by a Role.
 //
 // Nobody may give an object an owner with whom it is deleted if he may not delete it, nor
 // one that blocks the owner's deletion: hence the verbs on finalizers and records.

@@ -137,6 +137,10 @@ func (w *World) do(action plan.Action) error {
 		return w.evict(a.UID, a.Force)
 	case rotation.Scale:
 		return w.scale(a)
+	case rotation.PrePull:
+		w.prePull(a)
+	case rotation.RemovePod:
+		w.removePull(a.UID)
 	case rotation.DeleteNode:
 		w.removeNode(a.Name)
 	default:

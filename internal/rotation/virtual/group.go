@@ -212,7 +212,11 @@ func (w *World) removeNode(name string) {
 	delete(w.free, name)
 	w.Cluster.DeleteNode(name)
 	for _, p := range w.Cluster.PodsOn(name) {
-		w.removePod(w.pods[p.UID])
+		if p.PrePull {
+			w.removePull(p.UID)
+		} else {
+			w.removePod(w.pods[p.UID])
+		}
 	}
 }
 

@@ -59,6 +59,7 @@ func worldOf(t *rapid.T) *World {
 		w.AddSet(s)
 	}
 	w.Settle()
+	w.Pull = time.Duration(rapid.IntRange(0, 20).Draw(t, "pull")) * time.Second
 	w.Jitter = time.Duration(rapid.IntRange(0, 90).Draw(t, "jitter")) * time.Second
 	if rapid.IntRange(0, 3).Draw(t, "cordonedBefore") == 0 {
 		w.Cordon(w.Names()[0], true)
@@ -80,6 +81,9 @@ func strategyOf(t *rapid.T) *v1alpha1.Strategy {
 		MaxUnavailable:  new(intstr.FromInt(rapid.IntRange(0, 2).Draw(t, "maxUnavailable"))),
 		Zones:           rapid.SampledFrom([]v1alpha1.ZoneOrder{"", v1alpha1.OneAtATime, v1alpha1.AnyZone}).Draw(t, "zoneOrder"),
 		Drain:           &v1alpha1.Drain{TimeoutSeconds: new(int32(3600)), OnTimeout: rapid.SampledFrom([]v1alpha1.OnDrainTimeout{v1alpha1.SkipNode, v1alpha1.BlockRun}).Draw(t, "onTimeout")},
+	}
+	if rapid.IntRange(0, 2).Draw(t, "prePull") == 0 {
+		s.PrePull = &v1alpha1.PrePull{MaxImages: int32(rapid.IntRange(1, 3).Draw(t, "images")), TimeoutSeconds: new(int32(rapid.IntRange(1, 60).Draw(t, "pullTimeout")))}
 	}
 	if rapid.Bool().Draw(t, "canary") {
 		s.Canary = &v1alpha1.Canary{Nodes: int32(rapid.IntRange(1, 2).Draw(t, "canaryNodes")), BakeSeconds: new(int32(60))}

@@ -98,7 +98,7 @@ func (w *World) watchEnd(g *Group, m *cloud.Machine) {
 		w.violate("machine %s is ended, and that was not written down", m.ID)
 	}
 	for _, p := range w.Cluster.PodsOn("node-" + m.ID) {
-		if record.Status.Forced == "" {
+		if record.Status.Forced == "" && !p.PrePull {
 			w.violate("machine %s is ended with Pod %s on it", m.ID, p.Name)
 		}
 	}
@@ -141,6 +141,11 @@ func (w *World) Left() {
 	}
 	w.leftNodes()
 	w.leftObjects()
+	for _, p := range w.pulls {
+		if !w.ends(w.nodes[p.Spec.NodeName]) {
+			w.violate("Pod %s, that pulled images, is left on %s", p.Name, p.Spec.NodeName)
+		}
+	}
 }
 
 func (w *World) leftNodes() {

@@ -45,6 +45,9 @@ type World struct {
 	// Jitter is by how much boots and pods differ at most, and BootSpread by how much boots
 	// do besides.
 	Jitter, BootSpread time.Duration
+	// Pull is how long a node takes to pull an image, which is part of PodReady; a pod whose
+	// image is there is Ready that much sooner.
+	Pull time.Duration
 	// Decided, if set, is told how long each decision took in real time.
 	Decided func(time.Duration)
 
@@ -62,15 +65,19 @@ type World struct {
 	pods    map[types.UID]*corev1.Pod
 	sets    map[string]*Set
 	pending []types.UID
-	free    map[string]*[3]int64 // CPU, memory, pods
+	free    map[string]*[3]int64       // CPU, memory, pods
+	images  map[string]map[string]bool // that nodes have
+	pulls   map[types.UID]*corev1.Pod  // that pull images
 }
 
 // Set is a ReplicaSet with its budget.
 type Set struct {
 	// Namespace is apps without one.
 	Namespace, Name string
-	Replicas        int
-	CPU             int64 // thousandths
+	// Image of its pods; its name without one.
+	Image    string
+	Replicas int
+	CPU      int64 // thousandths
 	// Never makes its new pods never Ready, as a bad image does.
 	Never bool
 	// Unavailable and Available are the budget's; both negative for none.
@@ -84,7 +91,7 @@ type Set struct {
 func New(start time.Time) *World {
 	return &World{Now: start, Boot: 90 * time.Second, PodReady: 30 * time.Second, PodEnd: 10 * time.Second, Cluster: drain.NewCluster(),
 		Records: map[string]*v1alpha1.NodeReplacement{}, Groups: map[string]*v1alpha1.NodeGroup{}, Fleet: map[string]*Group{},
-		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, sets: map[string]*Set{}, free: map[string]*[3]int64{}, others: map[string]others{}}
+		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, sets: map[string]*Set{}, free: map[string]*[3]int64{}, images: map[string]map[string]bool{}, pulls: map[types.UID]*corev1.Pod{}, others: map[string]others{}}
 }
 
 type event struct {
@@ -137,7 +144,7 @@ func (w *World) violate(format string, args ...any) {
 
 // AddSet makes a workload; its pods are put on nodes by the next Settle.
 func (w *World) AddSet(s Set) {
-	s.original, s.Namespace = s.Replicas, cmp.Or(s.Namespace, "apps")
+	s.original, s.Namespace, s.Image = s.Replicas, cmp.Or(s.Namespace, "apps"), cmp.Or(s.Image, s.Name)
 	s.pods = map[types.UID]*corev1.Pod{}
 	w.sets[s.Name] = &s
 	w.setWorkload(&s)
@@ -170,7 +177,7 @@ func (w *World) makePod(s *Set, node string) *corev1.Pod {
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: name, UID: types.UID(name), Labels: map[string]string{"app": s.Name}, CreationTimestamp: metav1.NewTime(w.Now),
 			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: s.Name, Controller: new(true)}}},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: s.Name, Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: s.Image, Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: *resource.NewMilliQuantity(s.CPU, resource.DecimalSI),
 		}}}}, TerminationGracePeriodSeconds: new(int64(30))},
 		Status: corev1.PodStatus{Phase: corev1.PodPending},
@@ -224,7 +231,7 @@ func (w *World) schedule() {
 		w.bind(p, node)
 		w.Cluster.SetPod(p)
 		if !s.Never {
-			w.after(w.vary(w.PodReady, w.Jitter), func() { w.readyPod(p, s) })
+			w.after(w.vary(w.PodReady-w.pulled(node, s), w.Jitter), func() { w.readyPod(p, s) })
 		}
 	}
 	w.pending = left
