@@ -159,7 +159,7 @@ func (d *decider) countRecords(g *group) {
 	for i := range g.cloud.Machines {
 		m := &g.cloud.Machines[i]
 		for _, r := range d.records[m.ID] {
-			if m.State != cloud.Ending && r.Spec.Group == g.name && !Closed(r.Status.Phase) {
+			if m.State != cloud.Ending && r.Spec.Group == g.name && !Closed(r.Status.Phase) && !isSurplus(r) {
 				g.done-- // It is counted below, and has still to go.
 			}
 		}
@@ -169,11 +169,13 @@ func (d *decider) countRecords(g *group) {
 		r := &d.s.Records[i]
 		switch {
 		case r.Spec.Group != g.name:
-		case r.Status.Phase == v1alpha1.Replaced:
-			g.rec.Replaced++
-			g.done++
 		case !Closed(r.Status.Phase):
 			g.records++
+			if !isSurplus(r) {
+				g.done++
+			}
+		case r.Status.Phase == v1alpha1.Replaced && !isSurplus(r):
+			g.rec.Replaced++
 			g.done++
 		}
 	}
@@ -316,7 +318,7 @@ func (d *decider) chooseSurplus(g *group) {
 	}
 	order := func(m *machine) int {
 		switch {
-		case m.record != nil && m.record.Spec.Reason == surplusReason:
+		case m.record != nil && isSurplus(m.record):
 			return 0 // What was chosen before stays chosen.
 		case m.record != nil || d.made(m):
 			return 1
@@ -334,6 +336,9 @@ func (d *decider) chooseSurplus(g *group) {
 
 // surplusReason is why a machine goes that the group has too many of.
 const surplusReason = "is one more than the group's size"
+
+// isSurplus says that a machine goes for that: it is not replaced.
+func isSurplus(r *v1alpha1.NodeReplacement) bool { return r.Spec.Reason == surplusReason }
 
 // wanted is what size the group should have while so many machines have still to go.
 func (g *group) wanted(leaving int) int32 {

@@ -160,7 +160,7 @@ func (d *decider) coming(g *group) bool {
 // problem is the last that went wrong at the provider's during the run; nil if nothing did.
 func (d *decider) problem(g *group) (last *cloud.Problem) {
 	for i := range g.cloud.Problems {
-		if p := &g.cloud.Problems[i]; p.At.After(d.status.StartedAt.Time) && (last == nil || !p.At.Before(last.At)) {
+		if p := &g.cloud.Problems[i]; !p.At.Before(d.status.StartedAt.Time) && (last == nil || !p.At.Before(last.At)) {
 			last = p
 		}
 	}

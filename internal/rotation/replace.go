@@ -243,8 +243,18 @@ func (r *replacement) evict(node string, all []drain.Eviction) {
 	for _, e := range all {
 		r.step(Evict{Namespace: e.Pod.Namespace, Name: e.Pod.Name, UID: e.Pod.UID, Node: node, Grace: e.Grace, Force: e.Force}, e.Why)
 		if e.Force {
-			r.next.Forced = "some pods were deleted: " + e.Why
+			r.forced("some pods were deleted: " + e.Why)
 		}
+	}
+}
+
+// forced notes what was done against a rule, beside what was before.
+func (r *replacement) forced(why string) {
+	switch {
+	case r.next.Forced == "":
+		r.next.Forced = why
+	case !strings.Contains(r.next.Forced, why):
+		r.next.Forced += "; " + why
 	}
 }
 
@@ -295,7 +305,7 @@ func (r *replacement) drained() {
 			r.wakeAt(until.Time)
 			return
 		}
-		r.next.Forced = "volumes were still attached: " + strings.Join(volumes, ", ")
+		r.forced("volumes were still attached: " + strings.Join(volumes, ", "))
 	}
 	if owner := r.outstanding(); owner != "" {
 		if deadline != nil && !r.now.Before(deadline.Time) && policy.OnTimeout == v1alpha1.SkipNode {
@@ -309,7 +319,7 @@ func (r *replacement) drained() {
 			}
 			return
 		}
-		r.next.Forced = "pods of " + owner + " were not Ready elsewhere in time"
+		r.forced("pods of " + owner + " were not Ready elsewhere in time")
 	}
 	r.terminate()
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/gate"
 	"windlass.dev/internal/kit/plan"
 	"windlass.dev/internal/rotation"
 )
@@ -23,9 +24,16 @@ func (w *World) Begin(spec v1alpha1.NodeRotationSpec) {
 
 // Snapshot is what the controller sees.
 func (w *World) Snapshot() rotation.Snapshot {
-	s := rotation.Snapshot{Run: w.Run, Groups: w.Groups, Clouds: map[string]rotation.Cloud{}, Cluster: w.Cluster}
+	s := rotation.Snapshot{Run: w.Run, Groups: w.Groups, Clouds: map[string]rotation.Cloud{}, Cluster: w.Cluster, ControlPlane: w.ControlPlane}
 	for name, g := range w.Fleet {
 		s.Clouds[name] = w.view(g)
+	}
+	if w.Observe != nil {
+		due, _ := gate.Due(rotation.Gates(w.Run, w.Groups), w.Run.Status.Gates, w.Now)
+		s.Observed = map[string]gate.Observation{}
+		for _, g := range due {
+			s.Observed[g.Name] = w.Observe(g.Name)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.Records)) {
 		s.Records = append(s.Records, *w.Records[name])
@@ -133,6 +141,20 @@ func (w *World) do(action plan.Action) error {
 		w.Records[a.Name].Finalizers = nil
 	case rotation.Mark:
 		w.mark(a)
+	case rotation.Evict, rotation.Scale, rotation.PrePull, rotation.RemovePod:
+		return w.doPods(action)
+	case rotation.Notify:
+		w.Told = append(w.Told, string(a.Untold.Event))
+	case rotation.DeleteNode:
+		w.removeNode(a.Name)
+	default:
+		return w.doCloud(action)
+	}
+	return nil
+}
+
+func (w *World) doPods(action plan.Action) error {
+	switch a := action.(type) {
 	case rotation.Evict:
 		return w.evict(a.UID, a.Force)
 	case rotation.Scale:
@@ -141,10 +163,6 @@ func (w *World) do(action plan.Action) error {
 		w.prePull(a)
 	case rotation.RemovePod:
 		w.removePull(a.UID)
-	case rotation.DeleteNode:
-		w.removeNode(a.Name)
-	default:
-		return w.doCloud(action)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/drain"
+	"windlass.dev/internal/gate"
 )
 
 // World is everything there is.
@@ -35,6 +36,12 @@ type World struct {
 	Fault func(action string, after bool) error
 	// Stale, if set, says whether the controller sees a group as it last did.
 	Stale func() bool
+	// Observe, if set, is what a check of a gate sees, by the gate's name.
+	Observe func(gate string) gate.Observation
+	// ControlPlane says what is wrong with the API servers; empty if nothing is.
+	ControlPlane string
+	// Told are the events of which somebody was told.
+	Told []string
 	// Violations are what should never have happened.
 	Violations []string
 	// Evictions counts how often pods were asked to go, Passes decisions, and Actions what
