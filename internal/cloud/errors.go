@@ -25,9 +25,9 @@ var (
 func Explain(err error) string {
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return fmt.Sprintf("%v: check the name, the region and the account", err)
+		return fmt.Sprintf("%v: check the name, and where it is looked for", err)
 	case errors.Is(err, ErrCredentials):
-		return fmt.Sprintf("%v: renew the credentials, or allow what docs/guides/node-rotation-aws.md lists", err)
+		return fmt.Sprintf("%v: renew the credentials, or allow what the guide of the provider, docs/guides/node-rotation-*.md, lists", err)
 	case errors.Is(err, ErrThrottled):
 		return fmt.Sprintf("%v: it is asked again later", err)
 	default:

@@ -83,7 +83,7 @@ func TestDecide(t *testing.T) {
 		},
 		"the group is not there": {
 			description: &nodegroup.Description{At: start, Err: fmt.Errorf("group apps: %w", cloud.ErrNotFound)},
-			want:        seen{Nodes: 5, Outdated: 1, Revision: "former", Ready: "False ProviderProblem", Message: "group apps: not found: check the name, the region and the account", Stalled: true, Wake: time.Minute},
+			want:        seen{Nodes: 5, Outdated: 1, Revision: "former", Ready: "False ProviderProblem", Message: "group apps: not found: check the name, and where it is looked for", Stalled: true, Wake: time.Minute},
 		},
 		"nobody answers": {
 			description: &nodegroup.Description{At: start, Err: errors.New("no route to host")},

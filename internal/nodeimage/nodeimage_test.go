@@ -223,7 +223,7 @@ func TestDecide(t *testing.T) {
 			}
 		}, 0, seen{Ready: "False InvalidSpec", Says: "102 NodeGroups", Latest: b.Revision, Approved: b.Revision, Stalled: true, Wake: time.Minute}},
 		"the image is gone": {func(x *example) { x.Found = &nodeimage.Found{Err: fmt.Errorf("image: %w", cloud.ErrNotFound)} }, 0,
-			seen{Ready: "False ImageNotFound", Says: "sources[0] (parameter /image in eu-central-1): image: not found: check the name, the region and the account; revision " + a.Revision + " (ami-a) is kept, and not rolled out any further", Latest: a.Revision, Approved: a.Revision, Stalled: true, Wake: 30 * time.Second}},
+			seen{Ready: "False ImageNotFound", Says: "sources[0] (parameter /image in eu-central-1): image: not found: check the name, and where it is looked for; revision " + a.Revision + " (ami-a) is kept, and not rolled out any further", Latest: a.Revision, Approved: a.Revision, Stalled: true, Wake: 30 * time.Second}},
 		"the image is gone before its run": {func(x *example) { approveB(x); x.Found = &nodeimage.Found{Err: cloud.ErrNotFound} }, 0,
 			seen{Ready: "False ImageNotFound", Latest: b.Revision, Approved: b.Revision, Stalled: true, Wake: 30 * time.Second}},
 		"nobody answers": {func(x *example) { x.Found = &nodeimage.Found{Err: errors.New("no route to host")} }, 0,
