@@ -7,6 +7,7 @@ import (
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
 	"windlass.dev/internal/cloud/aws"
+	"windlass.dev/internal/cloud/clusterapi"
 	"windlass.dev/internal/cloud/simulated"
 	"windlass.dev/internal/kit"
 )
@@ -39,12 +40,15 @@ func (h Hooks) clouds(ctx context.Context, host kit.Host) (cloud.Providers, clou
 func keepers(amazon *aws.Cloud, host kit.Host) cloud.Providers {
 	groups, managed := amazon.AutoScaling(), amazon.EKS()
 	machines := &simulated.Provider{Client: host.Client, Namespace: machinesNamespace}
+	deployments := &clusterapi.Provider{Client: host.Client}
 	return func(ref v1alpha1.Provider) (cloud.Provider, error) {
 		switch {
 		case ref.AutoScaling != nil:
 			return groups, nil
 		case ref.EKS != nil:
 			return managed, nil
+		case ref.ClusterAPI != nil:
+			return deployments, nil
 		case ref.Simulated != nil:
 			return machines, nil
 		default:

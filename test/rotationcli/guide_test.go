@@ -25,12 +25,12 @@ func page(t *testing.T, path string) string {
 	return string(content)
 }
 
-// TestGuideManifests makes each object of the guide, as it is there.
+// TestGuideManifests makes each object of the guides, as it is there.
 func TestGuideManifests(t *testing.T) {
 	installed(t)
 	c := client.NewDryRunClient(client.WithFieldValidation(admin(t), metav1.FieldValidationStrict))
 	kinds := map[string]int{}
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page(t, "guides/node-rotation.md"), -1) {
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page(t, "guides/node-rotation.md")+page(t, "guides/node-rotation-cluster-api.md"), -1) {
 		for manifest := range strings.SplitSeq(block[1], "\n---\n") {
 			object := &unstructured.Unstructured{}
 			if err := yaml.UnmarshalStrict([]byte(manifest), &object.Object); err != nil {
