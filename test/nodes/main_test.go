@@ -99,21 +99,26 @@ func start(t *testing.T, size int) *suite {
 }
 
 func (s *suite) run() {
+	s.t.Helper()
+	control(s.t, func(v1alpha1.Provider) (cloud.Provider, error) { return s.machines, nil })
+}
+
+// control runs the controller until the test is over. Its providers are those that it ships
+// with if there are none.
+func control(t *testing.T, providers cloud.Providers) {
+	t.Helper()
 	cfg := config.Default()
 	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
 	cfg.Installations.Disabled, cfg.Fleet.Disabled, cfg.Leases.Disabled = true, true, true
-	ctx, cancel := context.WithCancel(ctrl.LoggerInto(context.WithoutCancel(s.t.Context()), logr.Discard()))
+	ctx, cancel := context.WithCancel(ctrl.LoggerInto(context.WithoutCancel(t.Context()), logr.Discard()))
 	ended := make(chan error, 1)
 	go func() {
-		ended <- manager.Run(ctx, cfg, clustertest.Config(s.t, install.Identity), manager.Hooks{
-			Registry:  prometheus.NewRegistry(),
-			Providers: func(v1alpha1.Provider) (cloud.Provider, error) { return s.machines, nil },
-		})
+		ended <- manager.Run(ctx, cfg, clustertest.Config(t, install.Identity), manager.Hooks{Registry: prometheus.NewRegistry(), Providers: providers})
 	}()
-	s.t.Cleanup(func() {
+	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			s.t.Errorf("windlass ended: %v", err)
+			t.Errorf("windlass ended: %v", err)
 		}
 	})
 }
