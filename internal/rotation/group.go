@@ -159,7 +159,7 @@ func (d *decider) countRecords(g *group) {
 	for i := range g.cloud.Machines {
 		m := &g.cloud.Machines[i]
 		for _, r := range d.records[m.ID] {
-			if m.State != cloud.Ending && r.Spec.Group == g.name && !Closed(r.Status.Phase) && !isSurplus(r) {
+			if m.State != cloud.Ending && r.Spec.Group == g.name && !Closed(r.Status.Phase) {
 				g.done-- // It is counted below, and has still to go.
 			}
 		}
@@ -171,12 +171,11 @@ func (d *decider) countRecords(g *group) {
 		case r.Spec.Group != g.name:
 		case !Closed(r.Status.Phase):
 			g.records++
-			if !isSurplus(r) {
-				g.done++
-			}
-		case r.Status.Phase == v1alpha1.Replaced && !isSurplus(r):
-			g.rec.Replaced++
 			g.done++
+		case r.Status.Phase == v1alpha1.Replaced:
+			if g.done++; !isSurplus(r) { // Of a wave it is one all the same.
+				g.rec.Replaced++
+			}
 		}
 	}
 }
