@@ -410,7 +410,7 @@ func TestDrains(t *testing.T) {
 				for _, r := range records(w) {
 					tried[r.Spec.Node]++
 				}
-				if w.Run.Status.Replaced != 2 || !strings.Contains(w.Run.Status.OutcomeMessage, "1 nodes could not be emptied") || !slices.Contains([]int{tried[w.pods2node("db")]}, 2) {
+				if w.Run.Status.Replaced != 2 || !strings.Contains(w.Run.Status.OutcomeMessage, "1 nodes could not be emptied") || !slices.Contains([]int{tried[nodeOf(w, "db")]}, 2) {
 					return fmt.Sprintf("%d replaced, tried %v: %s", w.Run.Status.Replaced, tried, w.Run.Status.OutcomeMessage)
 				}
 				return ""
@@ -477,8 +477,8 @@ func TestDrains(t *testing.T) {
 	}
 }
 
-// pods2node is where the first pod of a workload is.
-func (w *World) pods2node(set string) string {
+// nodeOf is where a pod of a workload is.
+func nodeOf(w *World, set string) string {
 	for _, p := range w.sets[set].pods {
 		return p.Spec.NodeName
 	}
