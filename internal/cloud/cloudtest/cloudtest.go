@@ -17,7 +17,7 @@ import (
 )
 
 // Size is how many machines a harness' group has. It may have no more: that is its upper
-// limit too. Its lower one is 1.
+// limit too. Its lower one is 1, unless the provider knows none.
 const Size = 3
 
 // Harness is a provider with a group, for one test.
@@ -29,6 +29,8 @@ type Harness struct {
 	Missing v1alpha1.Provider
 	// Others exist, and are named like Group with something before or after it.
 	Others []v1alpha1.Provider
+	// NoMin says that groups of the provider have no lower limit.
+	NoMin bool
 
 	// Images can be applied, one for each architecture of the group; none where images
 	// cannot.
@@ -101,6 +103,14 @@ func (h *Harness) describe(t *testing.T, ref v1alpha1.Provider) cloud.Group {
 	return g
 }
 
+// least is the lower limit of the group.
+func (h *Harness) least() int32 {
+	if h.NoMin {
+		return 0
+	}
+	return 1
+}
+
 func (h *Harness) now(t *testing.T) cloud.Group {
 	t.Helper()
 	return h.describe(t, h.Group)
@@ -157,7 +167,7 @@ func describe(t *testing.T, h *Harness) {
 	g := h.now(t)
 	machines := g.Machines
 	revision := g.Revision
-	want := cloud.Group{ID: g.ID, Size: Size, Min: 1, Max: Size, Revision: revision, Suspendable: g.Suspendable, Machines: machines}
+	want := cloud.Group{ID: g.ID, Size: Size, Min: h.least(), Max: Size, Revision: revision, Suspendable: g.Suspendable, Machines: machines}
 	if diff := cmp.Diff(want, g, same); diff != "" || g.ID == "" {
 		t.Errorf("the group %q: %s", g.ID, diff)
 	}
@@ -218,7 +228,11 @@ func notFound(t *testing.T, h *Harness) {
 }
 
 func anotherKind(t *testing.T, h *Harness) {
-	_, err := h.Provider.Describe(t.Context(), v1alpha1.Provider{Karpenter: &v1alpha1.KarpenterNodePool{Name: "apps"}})
+	another := v1alpha1.Provider{Karpenter: &v1alpha1.KarpenterNodePool{Name: "apps"}}
+	if h.Group.Karpenter != nil {
+		another = v1alpha1.Provider{EKS: &v1alpha1.EKSNodegroup{Cluster: "apps", Name: "apps", Region: "eu-central-1"}}
+	}
+	_, err := h.Provider.Describe(t.Context(), another)
 	wantError(t, err, cloud.ErrUnsupported)
 }
 
@@ -226,7 +240,7 @@ func resize(t *testing.T, h *Harness) {
 	ctx := t.Context()
 	for _, c := range []struct{ size, limit int32 }{{Size, Size}, {Size + 2, Size + 2}, {Size + 2, Size + 2}} {
 		must(t, h.Provider.Resize(ctx, h.Group, c.size))
-		if g := h.now(t); g.Size != c.size || g.Max != c.limit || g.Min != 1 {
+		if g := h.now(t); g.Size != c.size || g.Max != c.limit || g.Min != h.least() {
 			t.Errorf("after a resize to %d the group wants %d of %d to %d", c.size, g.Size, g.Min, g.Max)
 		}
 		h.Wait(t)
