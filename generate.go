@@ -9,6 +9,7 @@ package windlass
 //go:generate bin/controller-gen rbac:roleName=windlass paths=./internal/installation/controller/... output:rbac:dir=config/rbac
 //go:generate bin/controller-gen rbac:roleName=windlass-nodes,fileName=nodes.yaml paths=./internal/rotation/controller/... paths=./internal/nodeimage/controller/... paths=./internal/nodegroup/controller/... output:rbac:dir=config/rbac
 //go:generate bin/controller-gen rbac:roleName=windlass-nodes-cluster-api,fileName=nodes-cluster-api.yaml paths=./internal/cloud/clusterapi output:rbac:dir=config/rbac
+//go:generate bin/controller-gen rbac:roleName=windlass-nodes-karpenter,fileName=nodes-karpenter.yaml paths=./internal/cloud/karpenter output:rbac:dir=config/rbac
 //go:generate bin/controller-gen rbac:roleName=windlass-fleet,fileName=fleet.yaml paths=./internal/fleetrotation/controller/... output:rbac:dir=config/rbac
 //go:generate go run ./internal/install/chart charts/windlass 0.1.0
 //go:generate go -C tools/gen build -o ../../bin/crd-ref-docs github.com/elastic/crd-ref-docs

@@ -8,6 +8,7 @@ import (
 	"windlass.dev/internal/cloud"
 	"windlass.dev/internal/cloud/aws"
 	"windlass.dev/internal/cloud/clusterapi"
+	"windlass.dev/internal/cloud/karpenter"
 	"windlass.dev/internal/cloud/simulated"
 	"windlass.dev/internal/kit"
 )
@@ -41,6 +42,7 @@ func keepers(amazon *aws.Cloud, host kit.Host) cloud.Providers {
 	groups, managed := amazon.AutoScaling(), amazon.EKS()
 	machines := &simulated.Provider{Client: host.Client, Namespace: machinesNamespace}
 	deployments := &clusterapi.Provider{Client: host.Client}
+	pools := &karpenter.Provider{Client: host.Client, Clock: host.Clock}
 	return func(ref v1alpha1.Provider) (cloud.Provider, error) {
 		switch {
 		case ref.AutoScaling != nil:
@@ -49,6 +51,8 @@ func keepers(amazon *aws.Cloud, host kit.Host) cloud.Providers {
 			return managed, nil
 		case ref.ClusterAPI != nil:
 			return deployments, nil
+		case ref.Karpenter != nil:
+			return pools, nil
 		case ref.Simulated != nil:
 			return machines, nil
 		default:

@@ -165,7 +165,7 @@ func forbidden(from, to string) string {
 		return "clouds know their port and the API"
 	case strings.HasPrefix(to, "internal/cloud/") && !strings.HasPrefix(from, "internal/cloud/") && !slices.Contains([]string{"internal/manager", "internal/cli", "internal/demo", "test/bench"}, from):
 		return "what decides knows the port and no cloud"
-	case to == "internal/cloud/cloudtest", to == "internal/cloud/clusterapi/clusterapitest":
+	case slices.Contains([]string{"internal/cloud/cloudtest", "internal/cloud/clusterapi/clusterapitest", "internal/cloud/karpenter/karpentertest"}, to):
 		return "only tests know how providers are tested"
 	case isCluster(from) && !isCluster(to):
 		return "the development cluster knows nothing that runs on it"
@@ -226,6 +226,7 @@ func TestTheRulesForbid(t *testing.T) {
 		{"internal/gate/probe", "internal/installation"}, {"internal/kit", "internal/window"},
 		{"internal/cloud/aws", "internal/kit"}, {"internal/rotation/controller", "internal/cloud/aws"}, {"internal/rotation", "internal/cloud/sim"}, {"internal/manager", "internal/cloud/cloudtest"},
 		{"internal/cloud/clusterapi", "internal/cloud/clusterapi/clusterapitest"},
+		{"internal/cloud/karpenter", "internal/cloud/karpenter/karpentertest"},
 		{"internal/nodeimage/controller", "internal/rotation"}, {"internal/nodegroup/controller", "internal/cloud/aws"}, {"internal/nodeimage", "internal/rotation/controller"},
 	} {
 		if forbidden(c[0], c[1]) == "" {
