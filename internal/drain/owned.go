@@ -9,6 +9,7 @@ import (
 // owned are the pods of one owner, and how many of them there are of a kind. Those that have
 // ended count for nothing.
 type owned struct {
+	text string // of the owner, which its pods share
 	pods map[types.UID]*Pod
 	// alive were not asked to go, and ready ones of these are Ready.
 	alive, ready, leaving int
@@ -18,10 +19,10 @@ type owned struct {
 func (c *Cluster) adopt(p *Pod) {
 	o := c.byOwner[p.Owner]
 	if o == nil {
-		o = &owned{pods: map[types.UID]*Pod{}}
+		o = &owned{text: p.Owner.String(), pods: map[types.UID]*Pod{}}
 		c.byOwner[p.Owner] = o
 	}
-	o.pods[p.UID] = p
+	p.OwnedBy, o.pods[p.UID] = o.text, p
 	o.count(p, 1)
 }
 

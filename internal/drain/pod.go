@@ -104,7 +104,6 @@ func (p *Pod) read(pod *corev1.Pod) {
 	}
 	if owner := metav1.GetControllerOf(pod); owner != nil {
 		p.Owner = Owner{owner.Kind, pod.Namespace, owner.Name}
-		p.OwnedBy = p.Owner.String()
 		p.Daemon = owner.Kind == "DaemonSet"
 	}
 	p.PrePull = pod.Labels[v1alpha1.PrePullLabel] != ""

@@ -14,6 +14,9 @@ import (
 // pulled is by how much sooner a pod of a workload is Ready on a node, and notes that its
 // image is there from now on.
 func (w *World) pulled(node string, s *Set) time.Duration {
+	if w.Pull == 0 {
+		return 0
+	}
 	if w.images[node][s.Image] {
 		return min(w.Pull, w.PodReady)
 	}
