@@ -56,6 +56,9 @@ type Options struct {
 
 // New returns the controller, ready to be started.
 func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable, error) {
+	if err := host.Registry.Register(runs{run: ctx, cache: host.Reader, clock: host.Clock}); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
 	pokes := make(chan event.GenericEvent, 1)
 	f := &feature{run: ctx, namespace: options.Namespace, cache: host.Reader, client: host.Client, clock: host.Clock, clouds: &clouds{providers: options.Providers, clock: host.Clock}, metrics: newMetrics(host.Registry)}
 	var err error
