@@ -51,18 +51,26 @@ func (a *standalone) names() int { return len(a.autoScaling) + len(a.eks) }
 
 // check says what is wrong with the flags before any cluster is asked.
 func (a *standalone) check(args []string, s startFlags, given func(string) bool) error {
+	named := a.names() > 0 || a.file != ""
+	if a.on {
+		return a.checkOn(named, len(args) > 0, s, given)
+	}
+	if named || a.region != "" || a.resume != "" {
+		return usageError{errors.New("--auto-scaling-group, --eks, --region, --groups and --resume are for --standalone: without it, make NodeGroups")}
+	}
+	return nil
+}
+
+// checkOn is check with --standalone.
+func (a *standalone) checkOn(named, chosen bool, s startFlags, given func(string) bool) error {
 	wrong := func(text string) error { return usageError{errors.New(text)} }
-	named, chosen := a.names() > 0 || a.file != "", len(args) > 0
 	switch {
-	case !a.on && cmp.Or(a.region, a.resume) != "" || !a.on && named:
-		return wrong("--auto-scaling-group, --eks, --region, --groups and --resume are for --standalone: without it, make NodeGroups")
-	case a.on && given("cluster"):
-		return nil // The run's own flags say what is wrong with it.
+	case given("cluster"): // The run's own flags say what is wrong with it.
 	case a.names() > 0 && a.region == "":
 		return wrong("say in which --region the groups are")
 	case a.resume != "" && (named || chosen || s.name != ""):
 		return wrong("--resume goes on with a run as it is: leave the groups and --name out")
-	case a.on && a.resume == "" && !named && !chosen:
+	case a.resume == "" && !named && !chosen:
 		return wrong("say which groups: --auto-scaling-group NAME, --eks CLUSTER/NODEGROUP, --groups FILE, or names of NodeGroups that there are")
 	}
 	return nil
