@@ -23,8 +23,8 @@ type Cluster struct {
 	nodes       map[string]*Node
 	ordered     []*Node // by name
 	pods        map[types.UID]*Pod
-	byNode      map[string][]*Pod // by namespace and name
-	byOwner     map[Owner]*owned
+	byNode      map[string][]*Pod             // by namespace and name
+	byOwner     map[string]*owned             // by the owner as text
 	budgets     map[string]map[string]*Budget // by namespace and name
 	inNamespace map[string]map[types.UID]*Pod // by namespace
 	workloads   map[Owner]*Workload
@@ -44,7 +44,7 @@ type Cluster struct {
 // NewCluster returns an empty index.
 func NewCluster() *Cluster {
 	return &Cluster{
-		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string][]*Pod{}, byOwner: map[Owner]*owned{}, inNamespace: map[string]map[types.UID]*Pod{},
+		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string][]*Pod{}, byOwner: map[string]*owned{}, inNamespace: map[string]map[types.UID]*Pod{},
 		budgets: map[string]map[string]*Budget{}, workloads: map[Owner]*Workload{}, attached: map[string]map[string]string{},
 		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, images: map[string][]string{}, used: map[string]Resources{}, machines: map[string]*Node{}, provided: map[string]*Node{}, loads: map[string]*Load{},
 	}
@@ -212,10 +212,16 @@ type Workload struct {
 }
 
 // SetWorkload takes in how many pods a workload wants, and who controls it.
-func (c *Cluster) SetWorkload(w Workload) { c.workloads[w.Owner] = &w }
+func (c *Cluster) SetWorkload(w Workload) {
+	c.workloads[w.Owner] = &w
+	c.of(w.Owner).workload = &w
+}
 
 // DeleteWorkload forgets it.
-func (c *Cluster) DeleteWorkload(owner Owner) { delete(c.workloads, owner) }
+func (c *Cluster) DeleteWorkload(owner Owner) {
+	delete(c.workloads, owner)
+	c.of(owner).workload = nil
+}
 
 // Parent returns who controls a workload, or itself.
 func (c *Cluster) Parent(owner Owner) Owner {

@@ -71,10 +71,10 @@ func (a *Allowance) left(b *Budget) int { return b.Free() - a.taken[b.Slot] }
 func (a *Allowance) takeOwner(owner Owner, budget intstr.IntOrString) bool {
 	left, known := a.owners[owner]
 	if !known {
-		w, ok := a.cluster.workloads[owner]
-		size := len(a.cluster.of(owner).pods)
-		if ok {
-			size = int(w.Desired)
+		o := a.cluster.of(owner)
+		size := len(o.pods)
+		if o.workload != nil {
+			size = int(o.workload.Desired)
 		}
 		allowed, err := intstr.GetScaledValueFromIntOrPercent(&budget, size, false)
 		if err != nil || allowed < 1 {

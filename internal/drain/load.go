@@ -10,7 +10,7 @@ import (
 
 // Load is what a node carries that has to leave it. It is found out when somebody asks, and
 // kept until a pod of the node changes: a decision over thousands of nodes looks anew only
-// at the pods of the few on which something happened. It is not to be changed.
+// at the pods of the few on which something happened. It is not to be changed by others.
 type Load struct {
 	// Left is how many pods have to leave the node, those too that were asked to go.
 	Left int
@@ -27,6 +27,10 @@ type Load struct {
 	calm bool
 	wait *Wait
 	gone time.Time // when the first that is leaving should be gone; zero for none
+	// noted is the list that was last found to be as Noted says, by its first entry and its
+	// length: such lists are replaced, and never changed.
+	noted     *v1alpha1.LeavingPod
+	notedSize int
 }
 
 // Share is what the pods of a node ask of one budget.
@@ -109,6 +113,32 @@ func (l *Load) firstBudget() string {
 		}
 	}
 	return first
+}
+
+// Noted says that a list of pods, of those that have to leave the node and of those that
+// have, says of each what there is to say. Most have their pods in the node's order.
+func (l *Load) Noted(list []v1alpha1.LeavingPod) bool {
+	if len(list) == 0 {
+		return len(l.Movable) == 0
+	}
+	if l.noted == &list[0] && l.notedSize == len(list) {
+		return true
+	}
+	pods := l.Movable
+	for i := range list {
+		if list[i].LeftAt != nil {
+			continue
+		}
+		if len(pods) == 0 || pods[0].UID != list[i].UID || pods[0].Awaited() != list[i].Owner {
+			return false
+		}
+		pods = pods[1:]
+	}
+	if len(pods) > 0 {
+		return false
+	}
+	l.noted, l.notedSize = &list[0], len(list)
+	return true
 }
 
 // standsStill says that no pod may go now, and that none needs more thought than that.

@@ -9,28 +9,30 @@ import (
 // owned are the pods of one owner, and how many of them there are of a kind. Those that have
 // ended count for nothing.
 type owned struct {
-	text string // of the owner, which its pods share
-	pods map[types.UID]*Pod
+	text     string    // of the owner, which its pods share
+	workload *Workload // nil if it is not known
+	pods     map[types.UID]*Pod
 	// alive were not asked to go, and ready ones of these are Ready.
 	alive, ready, leaving int
 }
 
 // adopt counts a pod of its owner, and disown no longer does.
 func (c *Cluster) adopt(p *Pod) {
-	o := c.byOwner[p.Owner]
+	text := p.Owner.String()
+	o := c.byOwner[text]
 	if o == nil {
-		o = &owned{text: p.Owner.String(), pods: map[types.UID]*Pod{}}
-		c.byOwner[p.Owner] = o
+		o = &owned{text: text, workload: c.workloads[p.Owner], pods: map[types.UID]*Pod{}}
+		c.byOwner[text] = o
 	}
 	p.OwnedBy, o.pods[p.UID] = o.text, p
 	o.count(p, 1)
 }
 
 func (c *Cluster) disown(p *Pod) {
-	o := c.byOwner[p.Owner]
+	o := c.byOwner[p.OwnedBy]
 	o.count(p, -1)
 	if delete(o.pods, p.UID); len(o.pods) == 0 {
-		delete(c.byOwner, p.Owner)
+		delete(c.byOwner, p.OwnedBy)
 	}
 }
 
@@ -48,11 +50,11 @@ func (o *owned) count(p *Pod, sign int) {
 }
 
 // of are the pods of an owner.
-func (c *Cluster) of(owner Owner) owned {
-	if o := c.byOwner[owner]; o != nil {
-		return *o
+func (c *Cluster) of(owner Owner) *owned {
+	if o := c.byOwner[owner.String()]; o != nil {
+		return o
 	}
-	return owned{}
+	return &owned{workload: c.workloads[owner]}
 }
 
 // Missing is how many pods of an owner are not Ready, or not there: what has to become
@@ -60,18 +62,22 @@ func (c *Cluster) of(owner Owner) owned {
 // those pods count that are there.
 func (c *Cluster) Missing(owner Owner) int {
 	o := c.of(owner)
-	if w := c.workloads[owner]; w != nil {
-		return max(int(w.Desired)-o.ready, 0)
+	if o.workload != nil {
+		return max(int(o.workload.Desired)-o.ready, 0)
 	}
 	return o.alive - o.ready + o.leaving
 }
 
 // Whole says that an owner has all its pods, and that all of them are Ready: then none is
-// Late, since whenever.
-func (c *Cluster) Whole(owner Owner) bool {
-	o := c.of(owner)
-	if w := c.workloads[owner]; w != nil {
-		return o.alive == o.ready && o.alive >= int(w.Desired)
+// Late, since whenever. The owner is as Owner.String has it: this is asked very often, of
+// what records say.
+func (c *Cluster) Whole(owner string) bool {
+	o := c.byOwner[owner]
+	if o == nil {
+		o = c.of(OwnerOf(owner))
+	}
+	if o.workload != nil {
+		return o.alive == o.ready && o.alive >= int(o.workload.Desired)
 	}
 	return o.alive == o.ready && o.leaving == 0
 }
@@ -86,8 +92,8 @@ func (c *Cluster) Late(owner Owner, since time.Time) int {
 			late++
 		}
 	}
-	if w := c.workloads[owner]; w != nil {
-		return max(int(w.Desired)-o.alive, 0) + late
+	if o.workload != nil {
+		return max(int(o.workload.Desired)-o.alive, 0) + late
 	}
 	return o.leaving + late
 }

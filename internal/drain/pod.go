@@ -25,6 +25,16 @@ func (o Owner) String() string {
 	return o.Kind + "/" + o.Namespace + "/" + o.Name
 }
 
+// OwnerOf reads what String wrote.
+func OwnerOf(text string) Owner {
+	kind, rest, _ := strings.Cut(text, "/")
+	namespace, name, ok := strings.Cut(rest, "/")
+	if !ok {
+		return Owner{}
+	}
+	return Owner{Kind: kind, Namespace: namespace, Name: name}
+}
+
 // Pod is what is known of a pod.
 type Pod struct {
 	UID                   types.UID
@@ -61,6 +71,15 @@ type Pod struct {
 
 // Leaving says whether the pod has been asked to go.
 func (p *Pod) Leaving() bool { return p.Assumed || !p.DeletedAt.IsZero() }
+
+// Awaited is the owner that has to have another pod Ready when this one has left, as text;
+// empty for one that is not Ready, since then that may never be.
+func (p *Pod) Awaited() string {
+	if !p.Ready {
+		return ""
+	}
+	return p.OwnedBy
+}
 
 // Key is namespace/name.
 func (p *Pod) Key() string { return p.Namespace + "/" + p.Name }
@@ -210,9 +229,9 @@ func (c *Cluster) DeletePod(uid types.UID) {
 // false, that it was not after all.
 func (c *Cluster) SetAssumed(uid types.UID, going bool) {
 	if p := c.pods[uid]; p != nil && p.Assumed != going {
-		c.byOwner[p.Owner].count(p, -1)
+		c.byOwner[p.OwnedBy].count(p, -1)
 		p.Assumed = going
-		c.byOwner[p.Owner].count(p, 1)
+		c.byOwner[p.OwnedBy].count(p, 1)
 		c.touch(p.Node)
 		if !going {
 			unassume(p)

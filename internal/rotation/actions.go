@@ -9,6 +9,7 @@ import (
 	"windlass.dev/api/nodes/v1alpha1"
 	run "windlass.dev/api/run/v1alpha1"
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/kit/plan"
 )
 
 // Guard keeps the run, by a finalizer, until what it changed is undone; or lets it go.
@@ -70,6 +71,26 @@ type Restore struct {
 }
 
 func (a Restore) String() string { return "restore NodeGroup/" + a.Group }
+
+// GroupOf is the NodeGroup whose provider a step asks for something; empty if it asks none.
+func GroupOf(action plan.Action) string {
+	switch a := action.(type) {
+	case Prepare:
+		return a.Group
+	case Resize:
+		return a.Group
+	case Protect:
+		return a.Group
+	case Deregister:
+		return a.Group
+	case End:
+		return a.Group
+	case Restore:
+		return a.Group
+	default:
+		return ""
+	}
+}
 
 // Open writes the record of a node that is about to be replaced.
 type Open struct{ Record *v1alpha1.NodeReplacement }

@@ -28,7 +28,7 @@ type decider struct {
 	unknown []*group
 	records map[string][]*v1alpha1.NodeReplacement // by machine, of all groups
 	allow   *drain.Allowance
-	waits   []v1alpha1.Wait
+	waits   []*v1alpha1.Wait
 	// verdict is what the gates say together; its zero value is of a run without gates.
 	verdict gate.Verdict
 	// surged are workloads that get one more replica by this decision.
@@ -320,7 +320,7 @@ func (d *decider) wait(w v1alpha1.Wait) {
 			w.Since = was.Since
 		}
 	}
-	d.waits = append(d.waits, w)
+	d.waits = append(d.waits, &w)
 }
 
 // pollEvery is how often to look at a provider while it does what was asked: none of them

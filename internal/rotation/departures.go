@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"strings"
 	"time"
 
 	"windlass.dev/api/nodes/v1alpha1"
@@ -75,10 +74,10 @@ func (d *decider) departures() map[string]*departed {
 }
 
 func (d *decider) departure(text string) *departed {
-	if owner := ownerOf(text); !d.s.Cluster.Whole(owner) {
-		return &departed{owner: owner}
+	if d.s.Cluster.Whole(text) {
+		return nil
 	}
-	return nil
+	return &departed{owner: drain.OwnerOf(text)}
 }
 
 // eachLeft goes over the pods that left open nodes, and that somebody makes again.
@@ -94,14 +93,4 @@ func (d *decider) eachLeft(do func(*v1alpha1.NodeReplacement, *v1alpha1.LeavingP
 			}
 		}
 	}
-}
-
-// ownerOf reads what drain.Owner.String wrote.
-func ownerOf(text string) drain.Owner {
-	kind, rest, _ := strings.Cut(text, "/")
-	namespace, name, ok := strings.Cut(rest, "/")
-	if !ok {
-		return drain.Owner{}
-	}
-	return drain.Owner{Kind: kind, Namespace: namespace, Name: name}
 }

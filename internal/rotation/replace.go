@@ -24,7 +24,9 @@ type replacement struct {
 	was *v1alpha1.NodeReplacement
 	// next begins as what is: what is behind its pointers is replaced, never changed.
 	next v1alpha1.NodeReplacementStatus
-	pods int // on its node
+	// node is the one that is being replaced; nil if it is gone, or is another of that name.
+	node *drain.Node
+	pods int // on it
 	// needs are the steps that have to succeed before the record may say so.
 	needs []string
 }
@@ -41,8 +43,8 @@ func (d *decider) replaceAll(g *group) {
 			d.closeRecord(r)
 		default:
 			one := &replacement{decider: d, g: g, m: g.opened[r.Spec.Instance], was: r, next: r.Status}
-			if n := one.node(); n != nil {
-				one.pods = d.s.Cluster.Count(n.Name)
+			if one.node = one.find(); one.node != nil {
+				one.pods = d.s.Cluster.Count(one.node.Name)
 			}
 			all = append(all, one)
 		}
@@ -64,9 +66,8 @@ func (r *replacement) sizeAfter() int32 {
 	return -1
 }
 
-// node is the node that is being replaced; nil if it is gone, or is another of that name.
-// A machine that had none when it was opened may have one by now.
-func (r *replacement) node() *drain.Node {
+// find finds the node. A machine that had none when it was opened may have one by now.
+func (r *replacement) find() *drain.Node {
 	if r.was.Spec.Node == "" && r.m != nil {
 		return r.m.node
 	}
@@ -96,7 +97,7 @@ func (r *replacement) decide() {
 	}
 	if r.next.Wait != nil {
 		r.keepSince()
-		r.waits = append(r.waits, *r.next.Wait)
+		r.waits = append(r.waits, r.next.Wait)
 	}
 	if !sameStatus(&r.was.Status, &r.next) {
 		r.step(Record{Name: r.was.Name, UID: r.was.UID, Status: r.next}, string(r.next.Phase), r.needs...)
@@ -108,7 +109,7 @@ func (r *replacement) unwanted() bool { return !r.m.leaving }
 
 // subject is the node as people are told of it.
 func (r *replacement) subject() string {
-	if n := r.node(); n != nil {
+	if n := r.node; n != nil {
 		return "Node/" + n.Name
 	}
 	return "Node/" + cmp.Or(r.was.Spec.Node, r.was.Spec.Instance)
@@ -125,7 +126,7 @@ func (r *replacement) phase(p v1alpha1.ReplacementPhase) {
 
 // opened keeps new pods from the node and notes which ones have to leave it.
 func (r *replacement) opened() {
-	n := r.node()
+	n := r.node
 	if n != nil && (!n.Cordoned || !n.Excluded) {
 		r.step(Mark{Node: n.Name, UID: n.UID, Cordon: new(true)}, r.was.Spec.Reason)
 	}
@@ -140,11 +141,11 @@ const maxPods = 1000
 // note keeps the list of pods that have to leave, and of those that have. Of one that is not
 // Ready the replacement may never be: it is not waited for, and so has no owner in the list.
 func (r *replacement) note(n *drain.Node) {
-	var pods []*drain.Pod
+	l := &drain.Load{}
 	if n != nil {
-		pods = r.s.Cluster.Load(n.Name, &r.g.strategy.drain).Movable
+		l = r.s.Cluster.Load(n.Name, &r.g.strategy.drain)
 	}
-	if noted(r.next.Pods, pods) {
+	if l.Noted(r.next.Pods) {
 		return
 	}
 	r.next.Pods = slices.Clone(r.next.Pods)
@@ -152,12 +153,12 @@ func (r *replacement) note(n *drain.Node) {
 	for i := range r.next.Pods {
 		known[r.next.Pods[i].UID] = i
 	}
-	for _, pod := range pods {
+	for _, pod := range l.Movable {
 		here[pod.UID] = true
 		if i, ok := known[pod.UID]; ok {
-			r.next.Pods[i].Owner = waitedFor(pod)
+			r.next.Pods[i].Owner = pod.Awaited()
 		} else if len(r.next.Pods) < maxPods {
-			r.next.Pods = append(r.next.Pods, v1alpha1.LeavingPod{UID: pod.UID, Owner: waitedFor(pod)})
+			r.next.Pods = append(r.next.Pods, v1alpha1.LeavingPod{UID: pod.UID, Owner: pod.Awaited()})
 		}
 	}
 	for i := range r.next.Pods {
@@ -173,33 +174,9 @@ func (r *replacement) note(n *drain.Node) {
 	}
 }
 
-// noted says that a list is as note would leave it. It hardly ever is not, and most lists
-// have their pods in the order in which the node has them.
-func noted(list []v1alpha1.LeavingPod, pods []*drain.Pod) bool {
-	for i := range list {
-		if list[i].LeftAt != nil {
-			continue
-		}
-		if len(pods) == 0 || pods[0].UID != list[i].UID || waitedFor(pods[0]) != list[i].Owner {
-			return false
-		}
-		pods = pods[1:]
-	}
-	return len(pods) == 0
-}
-
-// waitedFor is the owner that has to have another pod Ready when this one has left; empty
-// if that may never be.
-func waitedFor(pod *drain.Pod) string {
-	if !pod.Ready {
-		return ""
-	}
-	return pod.OwnedBy
-}
-
 // draining lets the pods leave, as far as their budgets allow.
 func (r *replacement) draining() {
-	n := r.node()
+	n := r.node
 	if n == nil { // Somebody deleted the Node: its pods are gone with it, or will be.
 		r.phase(v1alpha1.Drained)
 		r.next.DrainedAt = r.next.Since
@@ -282,7 +259,7 @@ func (r *replacement) skip() {
 
 // drained waits for what the pods left behind, and for those that took their place.
 func (r *replacement) drained() {
-	n := r.node()
+	n := r.node
 	if n == nil {
 		r.terminate()
 		return
@@ -335,7 +312,7 @@ func (r *replacement) terminate() {
 
 // terminating ends the machine, if nothing has come back to it since that was decided.
 func (r *replacement) terminating() {
-	if n := r.node(); n != nil && r.next.Forced == "" {
+	if n := r.node; n != nil && r.next.Forced == "" {
 		if r.s.Cluster.Load(n.Name, &r.g.strategy.drain).Left > 0 || !n.Cordoned {
 			r.phase(v1alpha1.Draining)
 			r.next.DrainedAt, r.next.TerminateAt, r.next.SizeAfter = nil, nil, nil
@@ -404,7 +381,7 @@ func (r *replacement) ending() {
 	if !r.restoreSurges() {
 		return
 	}
-	n := r.node()
+	n := r.node
 	if r.m != nil {
 		r.wake(pollEvery)
 		return
@@ -426,7 +403,7 @@ func (r *replacement) reverting() {
 		r.phase(v1alpha1.Reverting)
 		return
 	}
-	n := r.node()
+	n := r.node
 	if !r.restoreSurges() {
 		return
 	}

@@ -30,12 +30,12 @@ func (d *decider) summarize() {
 		st.Open += int32(g.records)
 		st.Skipped += int32(g.skipped)
 	}
-	slices.SortStableFunc(d.waits, func(a, b v1alpha1.Wait) int {
+	slices.SortStableFunc(d.waits, func(a, b *v1alpha1.Wait) int {
 		return cmp.Or(a.Since.Compare(b.Since.Time), strings.Compare(a.Subject, b.Subject))
 	})
-	st.Waits = d.waits
-	if len(st.Waits) > maxWaits {
-		st.Waits = st.Waits[:maxWaits]
+	st.Waits = nil
+	for _, w := range d.waits[:min(len(d.waits), maxWaits)] {
+		st.Waits = append(st.Waits, *w)
 	}
 	for _, w := range st.Waits {
 		d.plan.Why = append(d.plan.Why, plan.Note{Subject: w.Subject, Reason: w.Reason, Message: strings.TrimSpace(w.For + " " + w.Message)})
@@ -137,7 +137,7 @@ var personal = []string{v1alpha1.ReasonBudgetNever, v1alpha1.ReasonTwoBudgets, v
 func (d *decider) blocked() *v1alpha1.Wait {
 	for i := range d.waits {
 		if slices.Contains(personal, d.waits[i].Reason) {
-			return &d.waits[i]
+			return d.waits[i]
 		}
 	}
 	return nil
@@ -147,7 +147,7 @@ func (d *decider) blocked() *v1alpha1.Wait {
 func (d *decider) stalled() *v1alpha1.Wait {
 	for i := range d.waits {
 		if slices.Contains([]string{v1alpha1.ReasonInvalidSpec, v1alpha1.ReasonUnsupported, v1alpha1.ReasonTargetChanged}, d.waits[i].Reason) {
-			return &d.waits[i]
+			return d.waits[i]
 		}
 	}
 	if d.status.ProgressedAt == nil || Finished(d.status.Phase) || d.s.Run.Spec.Paused {
@@ -168,7 +168,7 @@ func (d *decider) stalled() *v1alpha1.Wait {
 	}
 	w := v1alpha1.Wait{Subject: "the run", Reason: v1alpha1.ReasonNoProgress, Message: fmt.Sprintf("nothing has moved for %s", limit)}
 	if len(d.waits) > 0 {
-		w.Message += "; " + sentence(d.waits[0])
+		w.Message += "; " + sentence(*d.waits[0])
 	}
 	return &w
 }

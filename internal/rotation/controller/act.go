@@ -288,7 +288,7 @@ const cloudTimeout = 30 * time.Second
 func (f *feature) actCloud(ctx context.Context, s rotation.Snapshot, action plan.Action) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cloudTimeout)
 	defer cancel()
-	group := groupOf(action)
+	group := rotation.GroupOf(action)
 	node := s.Groups[group]
 	if node == nil {
 		return fmt.Errorf("there is no NodeGroup %q", group)
@@ -316,24 +316,5 @@ func (f *feature) actCloud(ctx context.Context, s rotation.Snapshot, action plan
 		return provider.Restore(ctx, ref, a.Guard, a.Settings, a.Former)
 	default:
 		return fmt.Errorf("%s is no step of a rotation", action)
-	}
-}
-
-func groupOf(action plan.Action) string {
-	switch a := action.(type) {
-	case rotation.Prepare:
-		return a.Group
-	case rotation.Resize:
-		return a.Group
-	case rotation.Protect:
-		return a.Group
-	case rotation.Deregister:
-		return a.Group
-	case rotation.End:
-		return a.Group
-	case rotation.Restore:
-		return a.Group
-	default:
-		return ""
 	}
 }

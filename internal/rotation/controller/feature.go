@@ -23,8 +23,12 @@ func (f *feature) Observe(ctx context.Context, run *v1alpha1.NodeRotation) (rota
 	s := rotation.Snapshot{Run: run, Groups: map[string]*v1alpha1.NodeGroup{}, Images: map[string]*v1alpha1.NodeImage{}, Clouds: map[string]rotation.Cloud{}}
 	var runs v1alpha1.NodeRotationList
 	var records v1alpha1.NodeReplacementList
-	if err := f.list(ctx, &runs, &records); err != nil {
+	if err := f.list(ctx, &runs); err != nil {
 		return s, err
+	}
+	// There may be thousands, and nobody changes what a decision has seen: so they are not copied.
+	if err := f.cache.List(ctx, &records, client.UnsafeDisableDeepCopy); err != nil {
+		return s, fmt.Errorf("list records: %w", err)
 	}
 	for i := range runs.Items {
 		if runs.Items[i].UID != run.UID {

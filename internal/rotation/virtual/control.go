@@ -81,14 +81,7 @@ func (w *World) Pass() (changed bool, wake time.Duration) {
 }
 
 // told says whether a watch tells the controller of what it did: clouds have none.
-func told(a plan.Action) bool {
-	switch a.(type) {
-	case rotation.Prepare, rotation.Resize, rotation.Protect, rotation.Deregister, rotation.End, rotation.Restore:
-		return false
-	default:
-		return true
-	}
-}
+func told(a plan.Action) bool { return rotation.GroupOf(a) == "" }
 
 // Crash is the error of a fault after which the controller is started anew.
 func Crash() error { return errCrash }
@@ -148,6 +141,9 @@ func (w *World) do(action plan.Action) error {
 	case rotation.DeleteNode:
 		w.removeNode(a.Name)
 	default:
+		if g := w.Fleet[rotation.GroupOf(action)]; g != nil {
+			g.seenAt = time.Time{} // It asks the provider anew.
+		}
 		return w.doCloud(action)
 	}
 	return nil

@@ -45,6 +45,7 @@ type Group struct {
 	machines map[string]*cloud.Machine
 	lacking  time.Time // when a launch last failed
 	seen     *rotation.Cloud
+	seenAt   time.Time
 	// before is what the group was like, and what of that others changed.
 	size, max int32
 	suspended []string
@@ -133,8 +134,9 @@ func (g *Group) live() (n int) {
 
 // view is what the controller sees of a group: what is, or what it saw before.
 func (w *World) view(g *Group) rotation.Cloud {
-	if g.seen == nil || w.Stale == nil || !w.Stale() {
-		g.seen = new(g.describe())
+	kept := w.Stale != nil && w.Stale() || w.Now.Before(g.seenAt.Add(w.Describe))
+	if g.seen == nil || !kept {
+		g.seen, g.seenAt = new(g.describe()), w.Now
 	}
 	return *g.seen
 }

@@ -34,6 +34,9 @@ type World struct {
 	// Fault, if set, is asked before and after each action of the controller; an error
 	// before is one of the call, and one after is a crash.
 	Fault func(action string, after bool) error
+	// Describe is for how long the controller keeps what a provider said of a group, unless it
+	// asks the provider for something meanwhile; 0 for not at all.
+	Describe time.Duration
 	// Stale, if set, says whether the controller sees a group as it last did.
 	Stale func() bool
 	// Observe, if set, is what a check of a gate sees, by the gate's name.
