@@ -86,7 +86,11 @@ func (m *machine) committed() bool {
 
 // made says that the run had it made, or somebody else did during the run. What is on
 // record has no fractions of seconds: a machine of the run's first second counts as its own.
-func (d *decider) made(m *machine) bool { return !m.LaunchedAt.Before(d.recorded.StartedAt.Time) }
+// A dry run, which is not on record as begun, makes none.
+func (d *decider) made(m *machine) bool {
+	began := d.recorded.StartedAt
+	return began != nil && !m.LaunchedAt.Before(began.Time)
+}
 
 // target is what the machines of the group should be made from now.
 func (d *decider) targetOf(g *group) v1alpha1.Revision {

@@ -103,3 +103,18 @@ func TestPrePull(t *testing.T) {
 		})
 	}
 }
+
+// A dry run of a group with new machines, and with more than its size, plans and no more.
+func TestPlanWithNewMachines(t *testing.T) {
+	t.Parallel()
+	s := pulling(func(*v1alpha1.PrePull) {}, nil)
+	s.Run.Status, s.Run.Spec.DryRun = v1alpha1.NodeRotationStatus{}, true
+	c := s.Clouds["apps"]
+	c.Run, c.Size = "", 1 // Somebody has just made it smaller.
+	s.Clouds["apps"] = c
+	decided := Decide(s, now.Add(2*time.Minute))
+	status := decided.Status.(Decision).Status
+	if status.Phase != v1alpha1.Planned || len(status.Plan.Nodes) != 1 || len(decided.Steps) != 0 {
+		t.Errorf("the plan is %+v, the steps %v", status, decided.Steps)
+	}
+}

@@ -158,7 +158,9 @@ func TestRunsEnd(t *testing.T) {
 		w := worldOf(t)
 		crashes(t, w, &faults)
 		stale(t, w)
-		w.Begin(v1alpha1.NodeRotationSpec{Strategy: strategyOf(t)})
+		strategy := strategyOf(t)
+		lookAtPlan(t, w, strategy, len(w.Names()))
+		w.Begin(v1alpha1.NodeRotationSpec{Strategy: strategy})
 		finish(t, w, "run")
 		if w.Run.Status.Phase != v1alpha1.Succeeded {
 			t.Fatalf("the run ended %s: %s %+v", w.Run.Status.Phase, w.Run.Status.OutcomeMessage, w.Run.Status.Waits)
@@ -170,6 +172,7 @@ func TestRunsEnd(t *testing.T) {
 				}
 			}
 		}
+		lookAtPlan(t, w, strategy, 0)
 	})
 }
 
@@ -188,6 +191,16 @@ func TestRunsEndAmongOthers(t *testing.T) {
 		w.Begin(v1alpha1.NodeRotationSpec{Strategy: strategyOf(t)})
 		finish(t, w, "run")
 	})
+}
+
+// lookAtPlan makes a dry run: it names so many nodes, and does nothing.
+func lookAtPlan(t *rapid.T, w *World, strategy *v1alpha1.Strategy, nodes int) {
+	w.Begin(v1alpha1.NodeRotationSpec{Strategy: strategy, DryRun: true})
+	p := rotation.Decide(w.Snapshot(), w.Now)
+	decided, ok := p.Status.(rotation.Decision)
+	if !ok || decided.Status.Phase != v1alpha1.Planned || len(decided.Status.Plan.Nodes) != nodes || len(p.Steps) > 0 {
+		t.Fatalf("the plan is %+v of %+v, want %d nodes; its steps are %v", decided.Status.Plan, decided.Status, nodes, p.Steps)
+	}
 }
 
 // act lets somebody do something at some time.
