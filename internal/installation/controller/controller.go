@@ -66,7 +66,7 @@ func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable,
 	if err := addIndexes(ctx, host); err != nil {
 		return nil, err
 	}
-	if err := host.Registry.Register(states{run: ctx, cache: host.Reader, clock: host.Clock}); err != nil {
+	if err := host.Registry.Register(kit.Gauges(ctx, host.Reader, func(list *v1beta1.MattermostList, tell kit.Tell) { count(list, host.Clock.Now(), tell) }, installationsDesc, oldestDesc)); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	c, err := host.Controller("installations", mattermosts, controller.Options{

@@ -1,16 +1,13 @@
 package controller
 
 import (
-	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/kit"
 )
 
 var (
@@ -22,30 +19,10 @@ var (
 		[]string{"condition"}, nil)
 )
 
-// states counts the installations when it is asked, from the cache.
-type states struct {
-	run   context.Context //nolint:containedctx // A scrape comes with none; what it reads ends with the run.
-	cache client.Reader
-	clock clock.PassiveClock
-}
-
-// collectTimeout bounds a scrape: reading the cache takes milliseconds.
-const collectTimeout = 5 * time.Second
-
-func (states) Describe(descs chan<- *prometheus.Desc) {
-	descs <- installationsDesc
-	descs <- oldestDesc
-}
-
-func (s states) Collect(metrics chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(s.run, collectTimeout)
-	defer cancel()
-	var list v1beta1.MattermostList
-	if err := s.cache.List(ctx, &list); err != nil {
-		return // The cache is not filled yet.
-	}
+// count counts the installations.
+func count(list *v1beta1.MattermostList, now time.Time, tell kit.Tell) {
 	counts := map[[2]string]int{}
-	oldest := map[string]time.Duration{v1beta1.ConditionReconciling: 0, v1beta1.ConditionStalled: 0}
+	oldest := kit.NewOldest(v1beta1.ConditionReconciling, v1beta1.ConditionStalled)
 	for i := range list.Items {
 		status := &list.Items[i].Status
 		key := [2]string{string(status.State), ""}
@@ -53,16 +30,10 @@ func (s states) Collect(metrics chan<- prometheus.Metric) {
 			key[1] = ready.Reason
 		}
 		counts[key]++
-		for condition, age := range oldest {
-			if c := meta.FindStatusCondition(status.Conditions, condition); c != nil && c.Status == metav1.ConditionTrue {
-				oldest[condition] = max(age, s.clock.Since(c.LastTransitionTime.Time))
-			}
-		}
+		oldest.Add(status.Conditions, now)
 	}
 	for key, n := range counts {
-		metrics <- prometheus.MustNewConstMetric(installationsDesc, prometheus.GaugeValue, float64(n), key[0], key[1])
+		tell(installationsDesc, float64(n), key[0], key[1])
 	}
-	for condition, age := range oldest {
-		metrics <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, age.Seconds(), condition)
-	}
+	oldest.Tell(oldestDesc, tell)
 }

@@ -1,29 +1,17 @@
 package controller
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	testclock "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/kit"
 )
-
-// fleet is a cache with these installations.
-type fleet struct {
-	client.Reader
-	items []v1beta1.Mattermost
-}
-
-func (f fleet) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
-	list.(*v1beta1.MattermostList).Items = f.items
-	return nil
-}
 
 func TestInstallationsAreCounted(t *testing.T) {
 	t.Parallel()
@@ -37,12 +25,13 @@ func TestInstallationsAreCounted(t *testing.T) {
 		}
 		return mm
 	}
-	s := states{run: t.Context(), clock: testclock.NewFakePassiveClock(now), cache: fleet{items: []v1beta1.Mattermost{
+	list := &v1beta1.MattermostList{Items: []v1beta1.Mattermost{
 		one(v1beta1.Stable, "Stable", v1beta1.ConditionDatabaseReady, time.Hour),
 		one(v1beta1.Stable, "Stable", v1beta1.ConditionDatabaseReady, time.Hour),
 		one(v1beta1.Reconciling, "SecretNotFound", v1beta1.ConditionStalled, time.Minute),
 		one(v1beta1.Reconciling, "SecretNotFound", v1beta1.ConditionStalled, 2*time.Minute),
-	}}}
+	}}
+	told := prometheus.CollectorFunc(func(metrics chan<- prometheus.Metric) { count(list, now, kit.TellTo(metrics)) })
 	const want = `
 # HELP windlass_installation_condition_oldest_seconds How long the condition has been True on the installation on which it has been so the longest.
 # TYPE windlass_installation_condition_oldest_seconds gauge
@@ -53,7 +42,7 @@ windlass_installation_condition_oldest_seconds{condition="Stalled"} 120
 windlass_installations{reason="SecretNotFound",state="reconciling"} 2
 windlass_installations{reason="Stable",state="stable"} 2
 `
-	if err := testutil.CollectAndCompare(s, strings.NewReader(want)); err != nil {
+	if err := testutil.CollectAndCompare(told, strings.NewReader(want)); err != nil {
 		t.Error(err)
 	}
 }

@@ -72,7 +72,7 @@ func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable,
 	if problem != nil {
 		return nil, fmt.Errorf("watch: %w", problem)
 	}
-	host.Registry.MustRegister(counts{run: ctx, cache: host.Reader})
+	host.Registry.MustRegister(kit.Gauges(ctx, host.Reader, count, nodesDesc, outdatedDesc))
 	return c, nil
 }
 

@@ -56,7 +56,7 @@ type Options struct {
 
 // New returns the controller, ready to be started.
 func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable, error) {
-	if err := host.Registry.Register(runs{run: ctx, cache: host.Reader, clock: host.Clock}); err != nil {
+	if err := host.Registry.Register(kit.Gauges(ctx, host.Reader, func(list *v1alpha1.NodeRotationList, tell kit.Tell) { count(list, host.Clock.Now(), tell) }, runDescs...)); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	pokes := make(chan event.GenericEvent, 1)

@@ -1,16 +1,12 @@
 package controller
 
 import (
-	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/kit"
 	"windlass.dev/internal/rotation"
 )
 
@@ -25,54 +21,24 @@ var (
 		"How long the condition has been True on the run on which it has been so the longest, of those that are not over.", []string{"condition"}, nil)
 )
 
-// runs reads the runs when it is asked, from the cache, so that one that is over leaves
-// nothing behind.
-type runs struct {
-	run   context.Context //nolint:containedctx // A scrape comes with none; what it reads ends with the run.
-	cache client.Reader
-	clock clock.PassiveClock
-}
+var runDescs = []*prometheus.Desc{nodesDesc, waitingDesc, remainingDesc, oldestDesc}
 
-// collectTimeout bounds a scrape: reading the cache takes milliseconds.
-const collectTimeout = 5 * time.Second
-
-func (runs) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{nodesDesc, waitingDesc, remainingDesc, oldestDesc} {
-		descs <- desc
-	}
-}
-
-func (r runs) Collect(metrics chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(r.run, collectTimeout)
-	defer cancel()
-	var list v1alpha1.NodeRotationList
-	if err := r.cache.List(ctx, &list); err != nil {
-		return // The cache is not filled yet.
-	}
-	now := r.clock.Now()
-	tell := func(desc *prometheus.Desc, value float64, labels ...string) {
-		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
-	}
-	oldest := map[string]time.Duration{v1alpha1.ConditionBlocked: 0, v1alpha1.ConditionStalled: 0}
+// count tells of the runs that are not over.
+func count(list *v1alpha1.NodeRotationList, now time.Time, tell kit.Tell) {
+	oldest := kit.NewOldest(v1alpha1.ConditionBlocked, v1alpha1.ConditionStalled)
 	for i := range list.Items {
 		one := &list.Items[i]
 		if rotation.Finished(one.Status.Phase) {
 			continue
 		}
-		collect(one, now, tell)
-		for condition, age := range oldest {
-			if c := meta.FindStatusCondition(one.Status.Conditions, condition); c != nil && c.Status == metav1.ConditionTrue {
-				oldest[condition] = max(age, now.Sub(c.LastTransitionTime.Time))
-			}
-		}
+		countOne(one, now, tell)
+		oldest.Add(one.Status.Conditions, now)
 	}
-	for condition, age := range oldest {
-		tell(oldestDesc, age.Seconds(), condition)
-	}
+	oldest.Tell(oldestDesc, tell)
 }
 
-// collect tells of one run.
-func collect(one *v1alpha1.NodeRotation, now time.Time, tell func(desc *prometheus.Desc, value float64, labels ...string)) {
+// countOne tells of one run.
+func countOne(one *v1alpha1.NodeRotation, now time.Time, tell kit.Tell) {
 	st := &one.Status
 	for state, n := range map[string]int32{"outdated": st.Outdated, "open": st.Open, "replaced": st.Replaced, "skipped": st.Skipped} {
 		tell(nodesDesc, float64(n), one.Name, state)

@@ -1,29 +1,17 @@
 package controller
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	testclock "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/internal/kit"
 )
-
-// known is a cache with these runs.
-type known struct {
-	client.Reader
-	items []v1alpha1.NodeRotation
-}
-
-func (k known) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
-	list.(*v1alpha1.NodeRotationList).Items = k.items
-	return nil
-}
 
 // What a run waits for, and how long it will take, is told while it goes on, and no longer.
 func TestRunsAreTold(t *testing.T) {
@@ -42,7 +30,8 @@ func TestRunsAreTold(t *testing.T) {
 	}
 	late := one("late", v1alpha1.Rotating)
 	late.Status.Waits, late.Status.Conditions, late.Status.Estimate.Finish = nil, nil, ago(time.Minute)
-	r := runs{run: t.Context(), clock: testclock.NewFakePassiveClock(now), cache: known{items: []v1alpha1.NodeRotation{one("june", v1alpha1.Rotating), late, one("may", v1alpha1.Failed)}}}
+	list := &v1alpha1.NodeRotationList{Items: []v1alpha1.NodeRotation{one("june", v1alpha1.Rotating), late, one("may", v1alpha1.Failed)}}
+	told := prometheus.CollectorFunc(func(metrics chan<- prometheus.Metric) { count(list, now, kit.TellTo(metrics)) })
 	const want = `
 # HELP windlass_rotation_condition_oldest_seconds How long the condition has been True on the run on which it has been so the longest, of those that are not over.
 # TYPE windlass_rotation_condition_oldest_seconds gauge
@@ -67,7 +56,7 @@ windlass_rotation_remaining_seconds{rotation="late"} 0
 windlass_rotation_waiting_seconds{reason="DisruptionBudget",rotation="june"} 120
 windlass_rotation_waiting_seconds{reason="DisruptionBudgetNever",rotation="june"} 3600
 `
-	if err := testutil.CollectAndCompare(r, strings.NewReader(want)); err != nil {
+	if err := testutil.CollectAndCompare(told, strings.NewReader(want)); err != nil {
 		t.Error(err)
 	}
 }
