@@ -8,7 +8,6 @@ package cloud
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -45,15 +44,6 @@ type Provider interface {
 	// empty, makes that what new machines are made from. It ends no machine, as Resize does
 	// not. A group that another run has marked was given back before, and stays as it is.
 	Restore(ctx context.Context, ref v1alpha1.Provider, guard Guard, settings Settings, former Target) error
-}
-
-// Shrinks is ErrConflict if a group of so many live machines would have to end some to be of
-// a size that is lower than the one it has now.
-func Shrinks(group string, now, size int32, live int) error {
-	if size >= now || int(size) >= live {
-		return nil
-	}
-	return fmt.Errorf("group %s has %d machines, and would end some of its own choice to have %d: %w", group, live, size, ErrConflict)
 }
 
 // Providers returns who keeps a group. A provider that this process does not know is

@@ -98,5 +98,5 @@ func explain(err error) error {
 // as gives an error another kind, which is that of what was asked and not of the part of it
 // that failed.
 func as(kind, err error, format string, arguments ...any) error {
-	return fmt.Errorf("%s: %w: %v", fmt.Sprintf(format, arguments...), kind, err) //nolint:errorlint // The error's own kind is what must not be seen.
+	return fmt.Errorf("%s: %w: %s", fmt.Sprintf(format, arguments...), kind, err.Error())
 }

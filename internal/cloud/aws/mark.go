@@ -2,7 +2,6 @@ package aws
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,9 +71,6 @@ func another(g *astypes.AutoScalingGroup, run string) string {
 
 // mark notes a guard on a group, unless it is there.
 func (s *session) mark(ctx context.Context, g *astypes.AutoScalingGroup, guard cloud.Guard) error {
-	if guard.Run == "" {
-		return fmt.Errorf("a guard needs a run: %w", cloud.ErrInvalid)
-	}
 	if held := guardOf(g); held != nil && held.Settings == guard.Settings && slices.Equal(held.Suspend, guard.Suspend) {
 		return nil
 	}

@@ -159,8 +159,8 @@ func (p *provider) Prepare(ctx context.Context, ref v1alpha1.Provider, guard clo
 	if err := at.managed.busy(); err != nil {
 		return err
 	}
-	if holder := another(g, guard.Run); holder != "" {
-		return fmt.Errorf("group %s is held by the run %s: %w", at.name, holder, cloud.ErrConflict)
+	if err := cloud.Holds(at.name, another(g, guard.Run), guard.Run); err != nil {
+		return err
 	}
 	// What will have to be undone is noted before it is done.
 	if err := at.mark(ctx, g, guard); err != nil {
@@ -242,8 +242,8 @@ func (p *provider) End(ctx context.Context, ref v1alpha1.Provider, machine strin
 		return err
 	}
 	now := awssdk.ToInt32(g.DesiredCapacity)
-	if now != size && now != size+1 {
-		return fmt.Errorf("group %s wants %d machines, not %d or %d: somebody else has changed it: %w", at.name, now, size, size+1, cloud.ErrConflict)
+	if err := cloud.Ends(at.name, now, size); err != nil {
+		return err
 	}
 	_, err = call(ctx, at.session, at.asg.TerminateInstanceInAutoScalingGroup, &autoscaling.TerminateInstanceInAutoScalingGroupInput{
 		InstanceId: &machine, ShouldDecrementDesiredCapacity: new(now == size+1),

@@ -52,14 +52,21 @@ func end(t *testing.T, h *Harness) {
 	must(t, h.Provider.End(ctx, h.Group, first, Size+1))
 }
 
+// surged lets a run have the group, with one more machine; before is what it was.
+func surged(t *testing.T, h *Harness) (before cloud.Group, g cloud.Guard) {
+	t.Helper()
+	before = h.now(t)
+	g = guard(before)
+	must(t, h.Provider.Prepare(t.Context(), h.Group, g, cloud.Target{}))
+	must(t, h.Provider.Resize(t.Context(), h.Group, Size+1))
+	h.Wait(t)
+	return before, g
+}
+
 // shrink: a group is made smaller machine by machine, and never by its provider's choice.
 func shrink(t *testing.T, h *Harness) {
 	ctx := t.Context()
-	before := h.now(t)
-	g := guard(before)
-	must(t, h.Provider.Prepare(ctx, h.Group, g, cloud.Target{}))
-	must(t, h.Provider.Resize(ctx, h.Group, Size+1))
-	h.Wait(t)
+	_, g := surged(t, h)
 	wantError(t, h.Provider.Resize(ctx, h.Group, Size), cloud.ErrConflict)
 	wantError(t, h.Provider.Restore(ctx, h.Group, g, g.Settings, cloud.Target{}), cloud.ErrConflict)
 	h.Wait(t)
@@ -71,11 +78,7 @@ func shrink(t *testing.T, h *Harness) {
 
 func restore(t *testing.T, h *Harness) {
 	ctx := t.Context()
-	before := h.now(t)
-	g := guard(before)
-	must(t, h.Provider.Prepare(ctx, h.Group, g, cloud.Target{}))
-	must(t, h.Provider.Resize(ctx, h.Group, Size+1))
-	h.Wait(t)
+	before, g := surged(t, h)
 	must(t, h.Provider.Protect(ctx, h.Group, running(h.now(t))))
 	must(t, h.Provider.End(ctx, h.Group, before.Machines[0].ID, Size))
 	h.Wait(t)

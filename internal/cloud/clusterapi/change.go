@@ -12,6 +12,7 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/cloud/objects"
 )
 
 // Prepare puts hooks on the machines that have to go, and then, in one write, the mark on
@@ -21,12 +22,12 @@ func (p *Provider) Prepare(ctx context.Context, ref v1alpha1.Provider, guard clo
 	if err != nil {
 		return err
 	}
-	if guard.Run == "" {
-		return fmt.Errorf("a guard needs a run: %w", cloud.ErrInvalid)
+	held, holder := g.mark(), ""
+	if held != nil {
+		holder = held.Run
 	}
-	held := g.mark()
-	if held != nil && held.Run != guard.Run {
-		return fmt.Errorf("MachineDeployment %s is held by the run %s: %w", g.name(), held.Run, cloud.ErrConflict)
+	if err := cloud.Holds(g.name(), holder, guard.Run); err != nil {
+		return err
 	}
 	sets, err := g.sets(ctx)
 	if err != nil {
@@ -37,7 +38,7 @@ func (p *Provider) Prepare(ctx context.Context, ref v1alpha1.Provider, guard clo
 		t := templateOf(s)
 		known[t.String()] = t
 	}
-	next := mark{Run: guard.Run, Suspend: guard.Suspend, Size: guard.Settings.Size, Max: guard.Settings.Max, Strategy: g.strategy(), Templates: known}
+	next := mark{Mark: objects.MarkOf(guard), Strategy: g.strategy(), Templates: known}
 	if held != nil {
 		next.Strategy, next.Templates = held.Strategy, held.Templates
 	}
@@ -53,7 +54,7 @@ func (p *Provider) Prepare(ctx context.Context, ref v1alpha1.Provider, guard clo
 		return err
 	}
 	return g.edit(ctx, func() {
-		annotate(g.deployment, markAnnotation, string(noted))
+		objects.Annotate(g.deployment, objects.MarkAnnotation, string(noted))
 		if slices.Contains(guard.Suspend, rollingUpdate) && !g.onDelete() {
 			g.setStrategy(map[string]any{"type": "OnDelete"})
 		}
@@ -92,24 +93,17 @@ func (g *group) hold(ctx context.Context, sets map[string]*unstructured.Unstruct
 	if err != nil {
 		return err
 	}
-	for i := range machines {
-		m := &machines[i]
-		if m.GetDeletionTimestamp() != nil {
-			continue
-		}
+	return g.note(ctx, machines, func(m *unstructured.Unstructured) map[string]any {
 		old := templateOf(sets[setOf(m)]).String() != t.String()
-		var value any
-		if old {
-			value = byWindlass
+		switch {
+		case m.GetDeletionTimestamp() != nil || old == annotated(m, hookAnnotation):
+			return nil
+		case old:
+			return map[string]any{hookAnnotation: byWindlass}
+		default:
+			return map[string]any{hookAnnotation: nil}
 		}
-		if old == annotated(m, hookAnnotation) {
-			continue
-		}
-		if err := g.note(ctx, m, map[string]any{hookAnnotation: value}); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // Resize makes it larger, in almost all cases: see shrinks.
@@ -165,12 +159,11 @@ func (p *Provider) Protect(ctx context.Context, ref v1alpha1.Provider, safe []st
 	if err != nil {
 		return err
 	}
-	for i := range machines {
-		m := &machines[i]
+	return g.note(ctx, machines, func(m *unstructured.Unstructured) map[string]any {
 		changes := map[string]any{}
-		if annotated(m, protectedAnnotation) || slices.Contains(safe, m.GetName()) {
-			if !annotated(m, protectedAnnotation) {
-				changes[protectedAnnotation] = "true"
+		if annotated(m, objects.ProtectedAnnotation) || slices.Contains(safe, m.GetName()) {
+			if !annotated(m, objects.ProtectedAnnotation) {
+				changes[objects.ProtectedAnnotation] = "true"
 			}
 			if m.GetAnnotations()[deleteAnnotation] == byWindlass {
 				changes[deleteAnnotation] = nil
@@ -178,14 +171,8 @@ func (p *Provider) Protect(ctx context.Context, ref v1alpha1.Provider, safe []st
 		} else if !annotated(m, deleteAnnotation) {
 			changes[deleteAnnotation] = byWindlass
 		}
-		if len(changes) == 0 {
-			continue
-		}
-		if err := g.note(ctx, m, changes); err != nil {
-			return err
-		}
-	}
-	return nil
+		return changes
+	})
 }
 
 // ours says whether a pause is of ours. It names the machine for whose end it is.
@@ -208,11 +195,12 @@ func (p *Provider) End(ctx context.Context, ref v1alpha1.Provider, machine strin
 	}
 	m, now, pause := &machines[n], g.size(), byWindlass+":"+machine
 	paused, isPaused := g.deployment.GetAnnotations()[pausedAnnotation]
+	if err := cloud.Ends(g.name(), now, size); err != nil {
+		return err
+	}
 	switch {
 	case g.stopped() || isPaused && paused != pause:
 		return fmt.Errorf("MachineDeployment %s is paused: %w", g.name(), cloud.ErrConflict)
-	case now != size && now != size+1:
-		return fmt.Errorf("MachineDeployment %s wants %d machines, not %d or %d: somebody else has changed it: %w", g.name(), now, size, size+1, cloud.ErrConflict)
 	case now == size+1 || isPaused:
 		err = g.drop(ctx, m, machines, size, pause)
 	default:
@@ -221,7 +209,7 @@ func (p *Provider) End(ctx context.Context, ref v1alpha1.Provider, machine strin
 	if err != nil || !annotated(m, hookAnnotation) {
 		return err
 	}
-	return g.note(ctx, m, map[string]any{hookAnnotation: nil})
+	return objects.Note(ctx, g.client, m, map[string]any{hookAnnotation: nil})
 }
 
 func (g *group) remove(ctx context.Context, m *unstructured.Unstructured) error {
@@ -230,7 +218,7 @@ func (g *group) remove(ctx context.Context, m *unstructured.Unstructured) error 
 	}
 	uid := m.GetUID()
 	err := g.client.Delete(ctx, m, client.Preconditions{UID: &uid})
-	return explain("delete Machine "+m.GetName(), client.IgnoreNotFound(err))
+	return objects.Explain("delete Machine "+m.GetName(), client.IgnoreNotFound(err))
 }
 
 // drop makes the group smaller by one machine, and by none but it. A MachineDeployment that
@@ -239,12 +227,12 @@ func (g *group) remove(ctx context.Context, m *unstructured.Unstructured) error 
 // its MachineSet could make another in its place.
 func (g *group) drop(ctx context.Context, m *unstructured.Unstructured, machines []unstructured.Unstructured, size int32, pause string) error {
 	if !annotated(m, hookAnnotation) {
-		if err := g.note(ctx, m, map[string]any{hookAnnotation: byWindlass}); err != nil {
+		if err := objects.Note(ctx, g.client, m, map[string]any{hookAnnotation: byWindlass}); err != nil {
 			return err
 		}
 	}
 	err := g.edit(ctx, func() {
-		annotate(g.deployment, pausedAnnotation, pause)
+		objects.Annotate(g.deployment, pausedAnnotation, pause)
 		setReplicas(g.deployment, size)
 	})
 	if err != nil {
@@ -257,7 +245,7 @@ func (g *group) drop(ctx context.Context, m *unstructured.Unstructured, machines
 		return err
 	}
 	return g.edit(ctx, func() {
-		annotate(g.deployment, pausedAnnotation, "")
+		objects.Annotate(g.deployment, pausedAnnotation, "")
 	})
 }
 
@@ -283,7 +271,7 @@ func (g *group) shrink(ctx context.Context, m *unstructured.Unstructured, machin
 		return nil
 	}
 	setReplicas(set, left)
-	return explain("change MachineSet "+set.GetName(), g.client.Update(ctx, set))
+	return objects.Explain("change MachineSet "+set.GetName(), g.client.Update(ctx, set))
 }
 
 // Restore takes the mark off last, in one write with all else that is on the group.
@@ -326,9 +314,9 @@ func (p *Provider) Restore(ctx context.Context, ref v1alpha1.Provider, guard clo
 			t.apply(g.deployment)
 		}
 		if ours(g.deployment.GetAnnotations()[pausedAnnotation]) {
-			annotate(g.deployment, pausedAnnotation, "")
+			objects.Annotate(g.deployment, pausedAnnotation, "")
 		}
-		annotate(g.deployment, markAnnotation, "")
+		objects.Annotate(g.deployment, objects.MarkAnnotation, "")
 	})
 }
 
@@ -338,10 +326,9 @@ func (g *group) release(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i := range machines {
-		m := &machines[i]
+	return g.note(ctx, machines, func(m *unstructured.Unstructured) map[string]any {
 		changes := map[string]any{}
-		for _, key := range []string{hookAnnotation, protectedAnnotation} {
+		for _, key := range []string{hookAnnotation, objects.ProtectedAnnotation} {
 			if annotated(m, key) {
 				changes[key] = nil
 			}
@@ -349,12 +336,6 @@ func (g *group) release(ctx context.Context) error {
 		if m.GetAnnotations()[deleteAnnotation] == byWindlass {
 			changes[deleteAnnotation] = nil
 		}
-		if len(changes) == 0 {
-			continue
-		}
-		if err := g.note(ctx, m, changes); err != nil {
-			return err
-		}
-	}
-	return nil
+		return changes
+	})
 }

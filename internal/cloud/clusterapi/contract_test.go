@@ -31,7 +31,7 @@ func TestContract(t *testing.T) {
 			Provider: f.provider, Group: f.ref("apps"), Missing: f.ref("app"), Others: []v1alpha1.Provider{f.ref("apps-2"), f.ref("my-apps")},
 			Change:  func(t *testing.T) { f.change(t, "apps-v2", "ami-2") },
 			SetSize: func(t *testing.T, size int32) { f.edit(t, int64(size), "spec", "replicas") },
-			Wait:    f.settle, Crash: f.crash,
+			Wait:    f.settle, Crash: f.crashing.Crash,
 		}
 	})
 }
@@ -50,14 +50,21 @@ func (f *fixture) prepare(t *testing.T, target cloud.Target) {
 
 var theGuard = cloud.Guard{Run: "apps-1", Suspend: []string{"RollingUpdate"}, Settings: cloud.Settings{Size: cloudtest.Size, Max: cloudtest.Size}}
 
-// TestHeld: what somebody else deletes during a run is shown, and there until the run ends it.
-func TestHeld(t *testing.T) {
-	t.Parallel()
+// newRun is a group whose machines are all outdated, and that a run has.
+func newRun(t *testing.T) *fixture {
+	t.Helper()
 	f := newFixture(t)
 	f.makeGroup(t, "apps")
 	f.change(t, "apps-v2", "ami-2")
 	f.prepare(t, cloud.Target{})
 	f.settle(t)
+	return f
+}
+
+// TestHeld: what somebody else deletes during a run is shown, and there until the run ends it.
+func TestHeld(t *testing.T) {
+	t.Parallel()
+	f := newRun(t)
 	victim := f.describe(t).Machines[1].ID
 	f.do(t, f.Client.Delete(t.Context(), f.get(t, "Machine", victim)))
 	f.settle(t)
@@ -84,11 +91,7 @@ func TestHeld(t *testing.T) {
 // that is held as well.
 func TestTwoHeld(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	f.makeGroup(t, "apps")
-	f.change(t, "apps-v2", "ami-2")
-	f.prepare(t, cloud.Target{})
-	f.settle(t)
+	f := newRun(t)
 	machines := f.describe(t).Machines
 	ended, held, stays := machines[0].ID, machines[1].ID, machines[2].ID
 	f.do(t, f.Client.Delete(t.Context(), f.get(t, "Machine", held)))

@@ -2,10 +2,8 @@ package clusterapi_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
-	"sync"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -29,18 +27,11 @@ func TestMain(m *testing.M) {
 	clustertest.Main(m, func(_ context.Context, config *rest.Config) error { return clusterapitest.Install(config) })
 }
 
-var errCrash = errors.New("crashed")
-
 // fixture is a provider with a crash in it, in a namespace with groups.
 type fixture struct {
 	*clusterapitest.Controllers
 	provider *clusterapi.Provider
-
-	mu      sync.Mutex
-	armed   bool
-	left    int
-	done    bool
-	crashed bool
+	crashing *cloudtest.Client
 }
 
 // newFixture is one on the API server.
@@ -75,66 +66,8 @@ func inMemory() *fixture {
 }
 
 func fixtureOf(c client.WithWatch, namespace string) *fixture {
-	f := &fixture{Controllers: &clusterapitest.Controllers{Client: c, Namespace: namespace}}
-	f.provider = &clusterapi.Provider{Client: interceptor.NewClient(c, interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
-			return f.read(func() error { return c.Get(ctx, key, o, options...) })
-		},
-		List: func(ctx context.Context, c client.WithWatch, o client.ObjectList, options ...client.ListOption) error {
-			return f.read(func() error { return c.List(ctx, o, options...) })
-		},
-		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
-			return f.count(func() error { return c.Delete(ctx, o, options...) })
-		},
-		Update: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.UpdateOption) error {
-			return f.count(func() error { return c.Update(ctx, o, options...) })
-		},
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
-			return f.count(func() error { return c.Patch(ctx, o, p, options...) })
-		},
-	})}
-	return f
-}
-
-func (f *fixture) read(do func() error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.crashed {
-		return errCrash
-	}
-	return do()
-}
-
-func (f *fixture) count(do func() error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.crashed {
-		return errCrash
-	}
-	if f.armed && f.left == 0 {
-		f.crashed = true
-		if f.done {
-			if err := do(); err != nil {
-				return err
-			}
-		}
-		return errCrash
-	}
-	f.left--
-	return do()
-}
-
-func (f *fixture) crash(after int, done bool) func() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.armed, f.left, f.done = true, after, done
-	return func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		crashed := f.crashed
-		f.armed, f.crashed = false, false
-		return crashed
-	}
+	crashing := cloudtest.NewClient(c)
+	return &fixture{Controllers: &clusterapitest.Controllers{Client: c, Namespace: namespace}, crashing: crashing, provider: &clusterapi.Provider{Client: crashing}}
 }
 
 func (f *fixture) ref(name string) v1alpha1.Provider {

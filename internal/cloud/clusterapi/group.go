@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,6 +15,7 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/cloud/objects"
 )
 
 // Names of Cluster API's own, as its api/core has them.
@@ -33,13 +33,8 @@ const (
 	maxAnnotation = "cluster.x-k8s.io/cluster-api-autoscaler-node-group-max-size"
 )
 
-// Names of ours.
-const (
-	markAnnotation      = "windlass.dev/run"
-	protectedAnnotation = "windlass.dev/protected"
-	// byWindlass is the value of what others may set too.
-	byWindlass = "windlass"
-)
+// byWindlass is the value of what others may set too.
+const byWindlass = "windlass"
 
 // versions of Cluster API that are understood, the best first.
 var versions = []string{"v1beta2", "v1beta1"}
@@ -60,7 +55,7 @@ func find(ctx context.Context, c client.Client, namespace, name string) (*group,
 	g.deployment = &unstructured.Unstructured{}
 	g.deployment.SetGroupVersionKind(kind)
 	if err := c.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, g.deployment); err != nil {
-		return nil, explain(fmt.Sprintf("read MachineDeployment %s/%s", namespace, name), err)
+		return nil, objects.Explain(fmt.Sprintf("read MachineDeployment %s/%s", namespace, name), err)
 	}
 	if _, ok := g.deployment.GetLabels()[topologyLabel]; ok {
 		return nil, fmt.Errorf("MachineDeployment %s is kept by the topology of its Cluster, which would undo what a rotation does to it: %w", g.name(), cloud.ErrUnsupported)
@@ -76,7 +71,7 @@ func serves(c client.Client) (schema.GroupVersionKind, error) {
 		return schema.GroupVersionKind{}, fmt.Errorf("there is no Cluster API in the cluster, which has no kind MachineDeployment of %s: %w", apiGroup, cloud.ErrUnsupported)
 	}
 	if err != nil {
-		return schema.GroupVersionKind{}, explain("look for Cluster API", err)
+		return schema.GroupVersionKind{}, objects.Explain("look for Cluster API", err)
 	}
 	for _, version := range versions {
 		for _, m := range mappings {
@@ -102,7 +97,7 @@ func (g *group) list(ctx context.Context, kind string) ([]unstructured.Unstructu
 	all := &unstructured.UnstructuredList{}
 	all.SetGroupVersionKind(schema.GroupVersionKind{Group: apiGroup, Version: g.version, Kind: kind + "List"})
 	err := g.client.List(ctx, all, client.InNamespace(g.deployment.GetNamespace()), client.MatchingLabels{deploymentLabel: g.deployment.GetName()})
-	return all.Items, explain(fmt.Sprintf("list the %ss of MachineDeployment %s", kind, g.name()), err)
+	return all.Items, objects.Explain(fmt.Sprintf("list the %ss of MachineDeployment %s", kind, g.name()), err)
 }
 
 func (g *group) machines(ctx context.Context) ([]unstructured.Unstructured, error) {
@@ -131,14 +126,7 @@ func replicas(u *unstructured.Unstructured) int32 {
 }
 
 func setReplicas(u *unstructured.Unstructured, n int32) {
-	put(u, int64(n), "spec", "replicas")
-}
-
-// put sets a field below those that are objects, which spec and metadata are by schema.
-func put(u *unstructured.Unstructured, value any, fields ...string) {
-	if err := unstructured.SetNestedField(u.Object, value, fields...); err != nil {
-		panic(err) // A schema of Cluster API's that is none.
-	}
+	objects.Put(u, int64(n), "spec", "replicas")
 }
 
 // limits are the autoscaler's; without one, the size is all that the group may have.
@@ -158,22 +146,8 @@ func number(u *unstructured.Unstructured, annotation string, without int32) int3
 // limit sets the autoscaler's upper limit, where there is one.
 func (g *group) limit(most int32) {
 	if _, ok := g.deployment.GetAnnotations()[maxAnnotation]; ok {
-		annotate(g.deployment, maxAnnotation, strconv.Itoa(int(most)))
+		objects.Annotate(g.deployment, maxAnnotation, strconv.Itoa(int(most)))
 	}
-}
-
-// annotate sets an annotation, or removes it if the value is empty.
-func annotate(u *unstructured.Unstructured, key, value string) {
-	all := u.GetAnnotations()
-	if all == nil {
-		all = map[string]string{}
-	}
-	if value == "" {
-		delete(all, key)
-	} else {
-		all[key] = value
-	}
-	u.SetAnnotations(all)
 }
 
 // strategyField is where a version keeps the strategy.
@@ -196,35 +170,32 @@ func (g *group) setStrategy(s map[string]any) {
 		unstructured.RemoveNestedField(g.deployment.Object, g.strategyField()...)
 		return
 	}
-	put(g.deployment, s, g.strategyField()...)
+	objects.Put(g.deployment, s, g.strategyField()...)
 }
 
-// edit writes what change makes of the MachineDeployment, unless somebody else has written
-// since it was read.
+// edit writes what change makes of the MachineDeployment.
 func (g *group) edit(ctx context.Context, change func()) error {
-	was := g.deployment.DeepCopy()
-	if change(); equality.Semantic.DeepEqual(was.Object, g.deployment.Object) {
-		return nil
-	}
-	return explain("change MachineDeployment "+g.name(), g.client.Update(ctx, g.deployment))
+	return objects.Edit(ctx, g.client, g.deployment, change)
 }
 
-// note sets annotations of a machine, and removes those whose value is nil.
-func (g *group) note(ctx context.Context, m *unstructured.Unstructured, annotations map[string]any) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
-	if err != nil {
-		return err
+// note sets annotations of machines as change says, and removes those whose value is nil.
+func (g *group) note(ctx context.Context, machines []unstructured.Unstructured, change func(*unstructured.Unstructured) map[string]any) error {
+	for i := range machines {
+		m := &machines[i]
+		annotations := change(m)
+		if len(annotations) == 0 {
+			continue
+		}
+		if err := objects.Note(ctx, g.client, m, annotations); err != nil {
+			return err
+		}
 	}
-	err = g.client.Patch(ctx, m, client.RawPatch(types.MergePatchType, patch))
-	return explain("annotate Machine "+m.GetName(), client.IgnoreNotFound(err))
+	return nil
 }
 
 // mark is what a run has noted on its group.
 type mark struct {
-	Run     string   `json:"run"`
-	Suspend []string `json:"suspend,omitempty"`
-	Size    int32    `json:"size"`
-	Max     int32    `json:"max"`
+	objects.Mark
 	// Strategy that the group had; nil for none.
 	Strategy map[string]any `json:"strategy,omitempty"`
 	// Templates that the group's machines were made from, to go back to: a MachineSet does
@@ -234,17 +205,14 @@ type mark struct {
 
 // mark reads the group's mark; nil for none.
 func (g *group) mark() *mark {
-	text := g.deployment.GetAnnotations()[markAnnotation]
-	if text == "" {
+	held := objects.ReadMark(g.deployment.GetAnnotations())
+	if held == nil {
 		return nil
 	}
 	var m mark
-	if err := json.Unmarshal([]byte(text), &m); err != nil {
-		return &mark{Run: text} // Somebody else's hand: held by whatever that is.
+	if err := json.Unmarshal([]byte(g.deployment.GetAnnotations()[objects.MarkAnnotation]), &m); err != nil {
+		m = mark{} // Somebody else's hand, which knows neither.
 	}
+	m.Mark = *held
 	return &m
-}
-
-func (m *mark) guard() *cloud.Guard {
-	return &cloud.Guard{Run: m.Run, Suspend: m.Suspend, Settings: cloud.Settings{Size: m.Size, Max: m.Max}}
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/cloud/objects"
 )
 
 func text(u *unstructured.Unstructured, fields ...string) string {
@@ -46,7 +47,7 @@ func describe(m *unstructured.Unstructured, template, image string) cloud.Machin
 	d := cloud.Machine{
 		ID: m.GetName(), ProviderID: text(m, "spec", "providerID"), Node: text(m, "status", "nodeRef", "name"), Zone: text(m, "spec", "failureDomain"),
 		State: cloud.Launching, Template: template, Image: image, Architecture: text(m, "status", "nodeInfo", "architecture"),
-		Protected: annotated(m, protectedAnnotation), Interrupted: waits(m), LaunchedAt: m.GetCreationTimestamp().Time,
+		Protected: annotated(m, objects.ProtectedAnnotation), Interrupted: waits(m), LaunchedAt: m.GetCreationTimestamp().Time,
 	}
 	if d.Zone == "" {
 		d.Zone = text(m, "status", "failureDomain")
@@ -95,10 +96,10 @@ func (t template) String() string {
 
 // apply makes a MachineDeployment make its machines from the template.
 func (t template) apply(u *unstructured.Unstructured) {
-	put(u, t.Infrastructure, "spec", "template", "spec", "infrastructureRef")
-	put(u, t.Bootstrap, "spec", "template", "spec", "bootstrap")
+	objects.Put(u, t.Infrastructure, "spec", "template", "spec", "infrastructureRef")
+	objects.Put(u, t.Bootstrap, "spec", "template", "spec", "bootstrap")
 	if t.Version != "" {
-		put(u, t.Version, "spec", "template", "spec", "version")
+		objects.Put(u, t.Version, "spec", "template", "spec", "version")
 	} else {
 		unstructured.RemoveNestedField(u.Object, "spec", "template", "spec", "version")
 	}
@@ -156,7 +157,7 @@ func (g *group) infrastructure(ctx context.Context, ref map[string]any) (*unstru
 		return nil, nil
 	}
 	if err != nil {
-		return nil, explain("find kind "+kind, err)
+		return nil, objects.Explain("find kind "+kind, err)
 	}
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(mapping.GroupVersionKind)
@@ -164,7 +165,7 @@ func (g *group) infrastructure(ctx context.Context, ref map[string]any) (*unstru
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
 		return nil, nil
 	}
-	return u, explain(fmt.Sprintf("read %s %s", kind, name), err)
+	return u, objects.Explain(fmt.Sprintf("read %s %s", kind, name), err)
 }
 
 // problems are why machines are not there yet, and why none come.

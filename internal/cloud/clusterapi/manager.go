@@ -14,6 +14,7 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/cloud/objects"
 )
 
 // callTimeout bounds each call to a management cluster.
@@ -42,8 +43,9 @@ func (p *Provider) manager(ctx context.Context, ref *v1alpha1.SecretReference) (
 	var secret corev1.Secret
 	what := fmt.Sprintf("the kubeconfig in Secret %s/%s", ref.Namespace, ref.Name)
 	if err := p.Client.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, &secret); err != nil {
-		// Not ErrNotFound even if it is missing: of the group that says nothing.
-		return nil, fmt.Errorf("read %s: %w: %v", what, cloud.ErrCredentials, err) //nolint:errorlint // The error's own kind is what must not be seen.
+		// Not ErrNotFound even if it is missing, since of the group that says nothing: so the
+		// error goes in as text.
+		return nil, fmt.Errorf("read %s: %w: %s", what, cloud.ErrCredentials, err.Error())
 	}
 	p.others.mu.Lock()
 	defer p.others.mu.Unlock()
@@ -56,7 +58,7 @@ func (p *Provider) manager(ctx context.Context, ref *v1alpha1.SecretReference) (
 	}
 	c, err := client.New(config, client.Options{})
 	if err != nil {
-		return nil, explain("connect by "+what, err)
+		return nil, objects.Explain("connect by "+what, err)
 	}
 	if p.others.known == nil {
 		p.others.known = map[v1alpha1.SecretReference]manager{}

@@ -80,7 +80,7 @@ func (p *Provider) Describe(ctx context.Context, ref v1alpha1.Provider) (cloud.G
 		out.Suspended = []string{rollingUpdate}
 	}
 	if held := g.mark(); held != nil {
-		out.Run, out.Guard = held.Run, held.guard()
+		out.Run, out.Guard = held.Run, held.Guard()
 	}
 	for i := range machines {
 		m := &machines[i]

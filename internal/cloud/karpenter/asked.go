@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/cloud/objects"
 )
 
 // asked is a NodeClaim that the provider was asked for, until it is a node. It is noted on
@@ -137,7 +138,7 @@ func (f *filler) next(ctx context.Context, a *asked) error {
 	}
 	// Whoever looks at the group at the same time may have made it.
 	if err := client.IgnoreAlreadyExists(f.client.Create(ctx, f.newClaim(a))); err != nil {
-		return explain("make NodeClaim "+a.Name, err)
+		return objects.Explain("make NodeClaim "+a.Name, err)
 	}
 	f.made, a.Seen = true, true
 	f.claims = append(f.claims, claimed(a)) // It counts against the limits.

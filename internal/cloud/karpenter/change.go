@@ -10,11 +10,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/cloud/objects"
 )
 
 // Prepare puts the mark and the budget that holds Karpenter on the NodePool in one write.
@@ -23,21 +23,22 @@ func (p *Provider) Prepare(ctx context.Context, ref v1alpha1.Provider, guard clo
 	if err != nil {
 		return err
 	}
-	if guard.Run == "" {
-		return fmt.Errorf("a guard needs a run: %w", cloud.ErrInvalid)
+	holder := ""
+	if held := g.mark(); held != nil {
+		holder = held.Run
 	}
-	if held := g.mark(); held != nil && held.Run != guard.Run {
-		return fmt.Errorf("NodePool %s is held by the run %s: %w", g.Name, held.Run, cloud.ErrConflict)
+	if err := cloud.Holds(g.Name, holder, guard.Run); err != nil {
+		return err
 	}
 	if err := g.aim(target); err != nil {
 		return err
 	}
-	noted, err := json.Marshal(mark{Run: guard.Run, Suspend: guard.Suspend, Size: guard.Settings.Size, Max: guard.Settings.Max})
+	noted, err := json.Marshal(objects.MarkOf(guard))
 	if err != nil {
 		return err
 	}
 	return g.edit(ctx, func() {
-		g.annotate(markAnnotation, string(noted))
+		objects.Annotate(g.object, objects.MarkAnnotation, string(noted))
 		g.hold(guard.Suspend, true)
 	})
 }
@@ -111,7 +112,7 @@ func (p *Provider) Protect(ctx context.Context, ref v1alpha1.Provider, machines 
 		if now, known := nodes[c.Status.NodeName]; !known || now[doNotDisrupt] == "true" {
 			continue // Or somebody else protects it.
 		}
-		if err := g.note(ctx, c.Status.NodeName, map[string]any{doNotDisrupt: "true", protectedAnnotation: "true"}); err != nil {
+		if err := g.note(ctx, c.Status.NodeName, map[string]any{doNotDisrupt: "true", objects.ProtectedAnnotation: "true"}); err != nil {
 			return err
 		}
 	}
@@ -120,15 +121,10 @@ func (p *Provider) Protect(ctx context.Context, ref v1alpha1.Provider, machines 
 
 // note sets annotations of a node, and removes those whose value is nil.
 func (g *group) note(ctx context.Context, node string, annotations map[string]any) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
-	if err != nil {
-		return err
-	}
 	n := &metav1.PartialObjectMetadata{}
 	n.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Node"))
 	n.Name = node
-	err = g.client.Patch(ctx, n, client.RawPatch(types.MergePatchType, patch))
-	return explain("annotate node "+node, client.IgnoreNotFound(err))
+	return objects.Note(ctx, g.client, n, annotations)
 }
 
 // End deletes a NodeClaim. One that comes in its place is noted, and made, before.
@@ -142,8 +138,8 @@ func (p *Provider) End(ctx context.Context, ref v1alpha1.Provider, machine strin
 		return nil
 	}
 	now := g.size()
-	if now != size && now != size+1 {
-		return fmt.Errorf("NodePool %s has %d machines, not %d or %d: somebody else has changed that: %w", g.Name, now, size, size+1, cloud.ErrConflict)
+	if err := cloud.Ends(g.Name, now, size); err != nil {
+		return err
 	}
 	l := g.likeness(c)
 	g.forget(machine)
@@ -164,7 +160,7 @@ func (p *Provider) End(ctx context.Context, ref v1alpha1.Provider, machine strin
 	u.SetGroupVersionKind(version.WithKind("NodeClaim"))
 	u.SetName(machine)
 	err = g.client.Delete(ctx, u, client.Preconditions{UID: &c.UID})
-	return explain("delete NodeClaim "+machine, client.IgnoreNotFound(err))
+	return objects.Explain("delete NodeClaim "+machine, client.IgnoreNotFound(err))
 }
 
 // besides makes a machine that was asked for in the place of another one that comes besides
@@ -212,7 +208,7 @@ func (p *Provider) Restore(ctx context.Context, ref v1alpha1.Provider, guard clo
 		if held != nil {
 			g.hold(held.Suspend, false)
 		}
-		g.annotate(markAnnotation, "")
+		objects.Annotate(g.object, objects.MarkAnnotation, "")
 	})
 }
 
@@ -223,8 +219,8 @@ func (g *group) unprotect(ctx context.Context) error {
 		return err
 	}
 	for name, annotations := range nodes {
-		if annotations[protectedAnnotation] != "" {
-			if err := g.note(ctx, name, map[string]any{doNotDisrupt: nil, protectedAnnotation: nil}); err != nil {
+		if annotations[objects.ProtectedAnnotation] != "" {
+			if err := g.note(ctx, name, map[string]any{doNotDisrupt: nil, objects.ProtectedAnnotation: nil}); err != nil {
 				return err
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/cloud/objects"
 )
 
 // claim is what is read of a NodeClaim.
@@ -45,7 +46,7 @@ func (g *group) readClaims(ctx context.Context) error {
 	all := &unstructured.UnstructuredList{}
 	all.SetGroupVersionKind(version.WithKind("NodeClaimList"))
 	if err := g.client.List(ctx, all, client.MatchingLabels{poolLabel: g.Name}); err != nil {
-		return explain("list the NodeClaims of NodePool "+g.Name, err)
+		return objects.Explain("list the NodeClaims of NodePool "+g.Name, err)
 	}
 	g.claims = make([]claim, len(all.Items))
 	for i := range all.Items {

@@ -2,16 +2,13 @@ package karpenter_test
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"k8s.io/client-go/rest"
 	testingclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
@@ -25,21 +22,14 @@ func TestMain(m *testing.M) {
 	clustertest.Main(m, func(_ context.Context, config *rest.Config) error { return karpentertest.Install(config) })
 }
 
-var errCrash = errors.New("crashed")
-
 // fixture is a provider with a crash in it, and NodePools of its own.
 type fixture struct {
 	karpentertest.Karpenter
 	provider *karpenter.Provider
+	crashing *cloudtest.Client
 	clock    *testingclock.FakePassiveClock
 	// pool is the name of the one that most is about.
 	pool string
-
-	mu      sync.Mutex
-	armed   bool
-	left    int
-	done    bool
-	crashed bool
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -49,26 +39,8 @@ func newFixture(t *testing.T) *fixture {
 	c, err := client.NewWithWatch(config, client.Options{})
 	do(t, err)
 	f := &fixture{Karpenter: karpentertest.Karpenter{Client: c}, clock: testingclock.NewFakePassiveClock(time.Now()), pool: clustertest.Namespace(t)}
-	f.provider = &karpenter.Provider{Clock: f.clock, Client: interceptor.NewClient(c, interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
-			return f.read(func() error { return c.Get(ctx, key, o, options...) })
-		},
-		List: func(ctx context.Context, c client.WithWatch, o client.ObjectList, options ...client.ListOption) error {
-			return f.read(func() error { return c.List(ctx, o, options...) })
-		},
-		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
-			return f.count(func() error { return c.Create(ctx, o, options...) })
-		},
-		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
-			return f.count(func() error { return c.Delete(ctx, o, options...) })
-		},
-		Update: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.UpdateOption) error {
-			return f.count(func() error { return c.Update(ctx, o, options...) })
-		},
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
-			return f.count(func() error { return c.Patch(ctx, o, p, options...) })
-		},
-	})}
+	f.crashing = cloudtest.NewClient(c)
+	f.provider = &karpenter.Provider{Clock: f.clock, Client: f.crashing}
 	return f
 }
 
@@ -86,47 +58,6 @@ func do(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-func (f *fixture) read(do func() error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.crashed {
-		return errCrash
-	}
-	return do()
-}
-
-func (f *fixture) count(do func() error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.crashed {
-		return errCrash
-	}
-	if f.armed && f.left == 0 {
-		f.crashed = true
-		if f.done {
-			if err := do(); err != nil {
-				return err
-			}
-		}
-		return errCrash
-	}
-	f.left--
-	return do()
-}
-
-func (f *fixture) crash(after int, done bool) func() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.armed, f.left, f.done = true, after, done
-	return func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		crashed := f.crashed
-		f.armed, f.crashed = false, false
-		return crashed
 	}
 }
 
@@ -182,7 +113,7 @@ func TestContract(t *testing.T) {
 				f.Edit(t, "EC2NodeClass", f.pool, []any{map[string]any{"id": "ami-2"}}, "spec", "amiSelectorTerms")
 			},
 			SetSize: func(t *testing.T, size int32) { f.SetSize(t, f.pool, int(size)) },
-			Wait:    f.wait, Crash: f.crash,
+			Wait:    f.wait, Crash: f.crashing.Crash,
 		}
 	})
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +21,7 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
+	"windlass.dev/internal/cloud/objects"
 )
 
 // Names of Karpenter's own, as its pkg/apis/v1/labels.go has them.
@@ -39,13 +39,8 @@ const (
 	nodesLimit = "nodes"
 )
 
-// Names of ours.
-const (
-	markAnnotation  = "windlass.dev/run"
-	askedAnnotation = "windlass.dev/nodeclaims"
-	// protectedAnnotation is on nodes that are not to be disrupted because of us.
-	protectedAnnotation = "windlass.dev/protected"
-)
+// askedAnnotation has what the group is owed.
+const askedAnnotation = "windlass.dev/nodeclaims"
 
 // version is Karpenter's stable one.
 var version = schema.GroupVersion{Group: "karpenter.sh", Version: "v1"}
@@ -109,7 +104,10 @@ func (p *Provider) read(ctx context.Context, ref v1alpha1.Provider) (*group, err
 	g := &group{client: p.Client, object: &unstructured.Unstructured{}}
 	g.object.SetGroupVersionKind(version.WithKind("NodePool"))
 	if err := p.Client.Get(ctx, types.NamespacedName{Name: ref.Karpenter.Name}, g.object); err != nil {
-		return nil, explain("read NodePool "+ref.Karpenter.Name, err)
+		if meta.IsNoMatchError(err) {
+			return nil, fmt.Errorf("find NodePools: Karpenter is not installed in this cluster, or one older than its v1: %w: %w", cloud.ErrUnsupported, err)
+		}
+		return nil, objects.Explain("read NodePool "+ref.Karpenter.Name, err)
 	}
 	if err := g.parse(); err != nil {
 		return nil, err
@@ -144,7 +142,7 @@ func (g *group) readClass(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return explain("find kind "+ref.Kind, err)
+		return objects.Explain("find kind "+ref.Kind, err)
 	}
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(mapping.GroupVersionKind)
@@ -153,7 +151,7 @@ func (g *group) readClass(ctx context.Context) error {
 		return nil
 	}
 	g.class = u
-	return explain(fmt.Sprintf("read %s %s", ref.Kind, ref.Name), err)
+	return objects.Explain(fmt.Sprintf("read %s %s", ref.Kind, ref.Name), err)
 }
 
 // looked is ErrConflict as long as Karpenter has still to look at what somebody changed:
@@ -197,7 +195,7 @@ func (g *group) nodes(ctx context.Context) (map[string]map[string]string, error)
 	for i := range all.Items {
 		byName[all.Items[i].Name] = all.Items[i].Annotations
 	}
-	return byName, explain("list the nodes of NodePool "+g.Name, err)
+	return byName, objects.Explain("list the nodes of NodePool "+g.Name, err)
 }
 
 // limit is how many machines the group may have; without one, any number.
@@ -211,7 +209,7 @@ func (g *group) limit() int32 {
 // setLimit changes the limit, where there is one.
 func (g *group) setLimit(most int32) {
 	if _, ok := g.Spec.Limits[nodesLimit]; ok && most != g.limit() {
-		put(g.object, strconv.Itoa(int(most)), "spec", "limits", nodesLimit)
+		objects.Put(g.object, strconv.Itoa(int(most)), "spec", "limits", nodesLimit)
 	}
 }
 
@@ -250,73 +248,28 @@ func (g *group) hold(reasons []string, on bool) {
 	} else {
 		budgets = slices.Delete(budgets, n, n+1)
 	}
-	put(g.object, budgets, "spec", "disruption", "budgets")
-}
-
-// put sets a field below those that are objects by Karpenter's schema.
-func put(u *unstructured.Unstructured, value any, fields ...string) {
-	if err := unstructured.SetNestedField(u.Object, value, fields...); err != nil {
-		panic(err) // A schema of Karpenter's that is none.
-	}
-}
-
-// annotate sets an annotation, or removes it if the value is empty.
-func (g *group) annotate(key, value string) {
-	all := g.object.GetAnnotations()
-	if all == nil {
-		all = map[string]string{}
-	}
-	if value == "" {
-		delete(all, key)
-	} else {
-		all[key] = value
-	}
-	g.object.SetAnnotations(all)
+	objects.Put(g.object, budgets, "spec", "disruption", "budgets")
 }
 
 // edit writes what change makes of the NodePool, unless somebody else has written since it
 // was read.
 func (g *group) edit(ctx context.Context, change func()) error {
-	was := g.object.DeepCopy()
-	change()
 	text, err := g.askedText()
 	if err != nil {
 		return err
 	}
-	g.annotate(askedAnnotation, text)
-	if equality.Semantic.DeepEqual(was.Object, g.object.Object) {
-		return nil
-	}
-	if err := g.client.Update(ctx, g.object); err != nil {
-		return explain("change NodePool "+g.Name, err)
+	err = objects.Edit(ctx, g.client, g.object, func() {
+		change()
+		objects.Annotate(g.object, askedAnnotation, text)
+	})
+	if err != nil {
+		return err
 	}
 	return g.parse()
 }
 
-// mark is what a run has noted on its group.
-type mark struct {
-	Run     string   `json:"run"`
-	Suspend []string `json:"suspend,omitempty"`
-	Size    int32    `json:"size"`
-	Max     int32    `json:"max"`
-}
-
 // mark reads the group's mark; nil for none.
-func (g *group) mark() *mark {
-	text := g.Annotations[markAnnotation]
-	if text == "" {
-		return nil
-	}
-	var m mark
-	if err := json.Unmarshal([]byte(text), &m); err != nil {
-		return &mark{Run: text} // Somebody else's hand: held by whatever that is.
-	}
-	return &m
-}
-
-func (m *mark) guard() *cloud.Guard {
-	return &cloud.Guard{Run: m.Run, Suspend: m.Suspend, Settings: cloud.Settings{Size: m.Size, Max: m.Max}}
-}
+func (g *group) mark() *objects.Mark { return objects.ReadMark(g.Annotations) }
 
 // imageFields are where NodeClasses of Karpenter's clouds list the images that they have
 // found: those of AWS and Azure.

@@ -179,7 +179,7 @@ func TestChangedMind(t *testing.T) {
 	t.Parallel()
 	f := newGroup(t, nil)
 	machine := f.describe(t).Machines[0].ID
-	recover := f.crash(2, false) // It is noted and made, and the machine not ended.
+	recover := f.crashing.Crash(2, false) // It is noted and made, and the machine not ended.
 	if err := f.provider.End(t.Context(), ref(f.pool), machine, cloudtest.Size); err == nil {
 		t.Fatal("it did not crash")
 	}

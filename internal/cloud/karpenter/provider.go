@@ -81,7 +81,7 @@ func (p *Provider) Describe(ctx context.Context, ref v1alpha1.Provider) (cloud.G
 		Suspended: g.suspended(), Suspendable: slices.Clone(suspendable), Problems: append(blocked, g.problems()...),
 	}
 	if held := g.mark(); held != nil {
-		out.Run, out.Guard = held.Run, held.guard()
+		out.Run, out.Guard = held.Run, held.Guard()
 	}
 	for i := range g.claims {
 		c := &g.claims[i]

@@ -67,8 +67,12 @@ func (p *Provider) Describe(ctx context.Context, ref v1alpha1.Provider) (cloud.G
 
 func (p *Provider) Prepare(ctx context.Context, ref v1alpha1.Provider, guard cloud.Guard, target cloud.Target) error {
 	return p.on(ctx, "Prepare", ref, func(g *group) error {
-		if g.guard != nil && g.guard.Run != guard.Run {
-			return fmt.Errorf("group %s is held by the run %s: %w", g.name, g.guard.Run, cloud.ErrConflict)
+		holder := ""
+		if g.guard != nil {
+			holder = g.guard.Run
+		}
+		if err := cloud.Holds(g.name, holder, guard.Run); err != nil {
+			return err
 		}
 		for _, process := range guard.Suspend {
 			if process != Rebalance {
@@ -175,8 +179,8 @@ func (p *Provider) End(ctx context.Context, ref v1alpha1.Provider, id string, si
 		if m == nil || m.State == cloud.Ending {
 			return nil
 		}
-		if size != g.size && size != g.size-1 {
-			return fmt.Errorf("group %s wants %d machines, not %d or %d: somebody else has changed it: %w", g.name, g.size, size, size+1, cloud.ErrConflict)
+		if err := cloud.Ends(g.name, g.size, size); err != nil {
+			return err
 		}
 		if size < g.min {
 			return fmt.Errorf("group %s cannot have %d machines: its least is %d: %w", g.name, size, g.min, cloud.ErrInvalid)

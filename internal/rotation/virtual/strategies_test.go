@@ -68,6 +68,16 @@ type story struct {
 	after func(*World) string
 }
 
+func play(t *testing.T, all map[string]story) {
+	t.Helper()
+	for name, s := range all {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s.play(t)
+		})
+	}
+}
+
 func (s *story) play(t *testing.T) {
 	t.Helper()
 	w := s.world
@@ -170,7 +180,7 @@ func TestOrder(t *testing.T) {
 		w.change(name, func(n *corev1.Node) { n.Labels["disk"] = "old" })
 	}
 	old := map[string]bool{}
-	for name, s := range map[string]story{
+	play(t, map[string]story{
 		"a surge of one": {world: shop(4), strategy: v1alpha1.Strategy{MaxSurge: percent("1")}, watch: atMost(1), want: v1alpha1.Succeeded, after: count(4)},
 		"no surge": {world: shop(4), strategy: v1alpha1.Strategy{MaxSurge: percent("0"), MaxUnavailable: percent("1")}, want: v1alpha1.Succeeded, after: count(4), watch: func(w *World) string {
 			if g := w.Fleet["apps"]; g.live() > 4 {
@@ -259,12 +269,7 @@ func TestOrder(t *testing.T) {
 			}
 			return ""
 		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s.play(t)
-		})
-	}
+	})
 }
 
 // When nodes are taken: in windows, in waves, and while gates pass.
@@ -293,7 +298,7 @@ func TestHolds(t *testing.T) {
 		edit(&s)
 		return s
 	}
-	for name, s := range map[string]story{
+	play(t, map[string]story{
 		"a window": {world: shop(4), strategy: with(one, func(s *v1alpha1.Strategy) {
 			s.Windows = []run.Window{{Schedule: "0 22 * * *", DurationSeconds: 300, TimeZone: "Europe/Berlin"}} // 21:00 UTC
 		}), limit: 72 * time.Hour, want: v1alpha1.Succeeded, waits: []string{v1alpha1.ReasonOutsideWindow}, after: func(w *World) string {
@@ -376,12 +381,7 @@ func TestHolds(t *testing.T) {
 			}
 			return ""
 		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s.play(t)
-		})
-	}
+	})
 }
 
 // What becomes of nodes that do not get empty, and of what pods leave behind.
@@ -403,7 +403,7 @@ func TestDrains(t *testing.T) {
 		}
 		return w
 	}
-	for name, s := range map[string]story{
+	play(t, map[string]story{
 		"a node is skipped, tried once more, and given back": {world: shop(3, stubborn), strategy: drain(func(d *v1alpha1.Drain) { d.OnTimeout = v1alpha1.SkipNode }), want: v1alpha1.Failed,
 			waits: []string{v1alpha1.ReasonBudgetNever}, after: func(w *World) string {
 				tried := map[string]int{}
@@ -469,12 +469,7 @@ func TestDrains(t *testing.T) {
 				m.Registered = true
 			}
 		}), strategy: drain(func(*v1alpha1.Drain) {}), want: v1alpha1.Succeeded, after: count(2)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s.play(t)
-		})
-	}
+	})
 }
 
 // nodeOf is where a pod of a workload is.
