@@ -45,8 +45,9 @@ type Pod struct {
 	Labels  labels.Set
 	// Images are those of its containers, without repetition.
 	Images []string
-	// PrePull says that it does nothing but pull images, for a run.
-	PrePull bool
+	// PrePull says that it does nothing but pull images, for a run, and Pulled that there is
+	// nothing left to wait for.
+	PrePull, Pulled bool
 	// Mirror pods and those of DaemonSets belong to their node and do not leave it.
 	Mirror, Daemon bool
 	// Terminal pods have ended, and Pending ones have not begun.
@@ -125,7 +126,9 @@ func (p *Pod) read(pod *corev1.Pod) {
 		p.Owner = Owner{owner.Kind, pod.Namespace, owner.Name}
 		p.Daemon = owner.Kind == "DaemonSet"
 	}
-	p.PrePull = pod.Labels[v1alpha1.PrePullLabel] != ""
+	if p.PrePull = pod.Labels[v1alpha1.PrePullLabel] != ""; p.PrePull {
+		p.Pulled = p.Terminal || pulled(pod)
+	}
 	_, p.Mirror = pod.Annotations[corev1.MirrorPodAnnotationKey]
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodReady {
@@ -170,16 +173,6 @@ func (c *Cluster) imagesOf(pod *corev1.Pod) []string {
 	}
 	c.images[key] = all
 	return all
-}
-
-// PrePull is the pod of a node that does nothing but pull images; nil if it has none.
-func (c *Cluster) PrePull(node string) *Pod {
-	for _, p := range c.byNode[node] {
-		if p.PrePull {
-			return p
-		}
-	}
-	return nil
 }
 
 // count changes what the pods of a node take of it.

@@ -63,7 +63,7 @@ func (d *decider) pulling(g *group, m *machine) (until time.Time, ok bool) {
 		return until, false
 	}
 	p := d.s.Cluster.PrePull(m.node.Name)
-	return until, p == nil || !p.Terminal && !p.Ready // Who runs has its image.
+	return until, p == nil || !p.Pulled
 }
 
 // prePull lets new nodes pull images, and waits for them.

@@ -65,8 +65,17 @@ func TestPrePull(t *testing.T) {
 	t.Parallel()
 	two := func(p *v1alpha1.PrePull) { p.MaxImages = 2 }
 	phase := func(p corev1.PodPhase) *corev1.Pod { return &corev1.Pod{Status: corev1.PodStatus{Phase: p}} }
-	running := phase(corev1.PodRunning)
-	running.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	in := func(all ...corev1.ContainerState) *corev1.Pod {
+		pod := phase(corev1.PodPending)
+		for _, state := range all {
+			pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{State: state})
+		}
+		return pod
+	}
+	waiting := func(reason string) corev1.ContainerState {
+		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}
+	}
+	running, ended := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "StartError"}}
 	for name, c := range map[string]struct {
 		prePull func(*v1alpha1.PrePull)
 		pod     *corev1.Pod
@@ -78,7 +87,11 @@ func TestPrePull(t *testing.T) {
 		"all of them":                {func(*v1alpha1.PrePull) {}, nil, 0, []string{"pre-pull to Node/new: web:2, api:1, job:1"}, true},
 		"it pulls":                   {two, phase(corev1.PodPending), 0, nil, true},
 		"it has pulled":              {two, phase(corev1.PodFailed), 0, []string{"open run-old"}, false},
-		"who runs has its image":     {two, running, 0, []string{"open run-old"}, false},
+		"who runs has its image":     {two, in(running, ended), 0, []string{"open run-old"}, false},
+		"who could run has, too":     {two, in(ended, waiting("CreateContainerError")), 0, []string{"open run-old"}, false},
+		"one still pulls":            {two, in(ended, waiting("ContainerCreating")), 0, nil, true},
+		"one is tried again at once": {two, in(ended, waiting("ErrImagePull")), 0, nil, true},
+		"one cannot be pulled":       {two, in(ended, waiting("ImagePullBackOff")), 0, []string{"open run-old"}, false},
 		"it takes too long":          {two, phase(corev1.PodPending), 5 * time.Minute, []string{"open run-old"}, false},
 		"its time may be another":    {func(p *v1alpha1.PrePull) { p.TimeoutSeconds = new(int32(600)) }, phase(corev1.PodPending), 5 * time.Minute, nil, true},
 		"nobody asked for it at all": {nil, nil, 0, []string{"open run-old"}, false},

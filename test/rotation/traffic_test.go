@@ -193,8 +193,11 @@ func TestRotationUnderTraffic(t *testing.T) { //nolint:paralleltest // It measur
 	stableAgain := installations(t, 4)
 	plan := serve(t)
 	image := m.image(t)
+	strategy := quick()
+	strategy.PrePull = &v1alpha1.PrePull{}
+	pullers := watchPullers(t)
 	stop := load(t, plan)
-	run := begin(t, m, image, quick())
+	run := begin(t, m, image, strategy)
 	succeeds(t, run)
 	sent, lost := stop()
 	t.Logf("%d requests, %d lost", sent, lost)
@@ -202,6 +205,7 @@ func TestRotationUnderTraffic(t *testing.T) { //nolint:paralleltest // It measur
 		t.Errorf("%d of %d requests were lost", lost, sent)
 	}
 	m.asBefore(t, image)
+	pullers(int(m.size))
 	stableAgain()
 	t.Log(timeline(t, run))
 }
@@ -234,6 +238,37 @@ func TestKilledUnderTraffic(t *testing.T) { //nolint:paralleltest // It measures
 		t.Errorf("%d of %d requests were lost", lost, sent)
 	}
 	m.asBefore(t, image)
+}
+
+// watchPullers watches pods that pull images, and then says whether so many nodes had one
+// that ended by itself, and whether any is left.
+func watchPullers(t *testing.T) (check func(nodes int)) {
+	t.Helper()
+	c, only := clientOf(t), client.HasLabels{v1alpha1.PrePullLabel}
+	w, err := c.Watch(t.Context(), &corev1.PodList{}, only)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan map[string]bool)
+	go func() {
+		pulled := map[string]bool{}
+		for event := range w.ResultChan() {
+			if p, ok := event.Object.(*corev1.Pod); ok && p.Status.Phase == corev1.PodFailed {
+				pulled[p.Spec.NodeName] = true
+			}
+		}
+		done <- pulled
+	}()
+	return func(nodes int) {
+		waitFor(t, deadline, "the pods that pull images to be removed", func() bool {
+			var list corev1.PodList
+			return c.List(t.Context(), &list, only) == nil && len(list.Items) == 0
+		})
+		w.Stop()
+		if pulled := <-done; len(pulled) != nodes {
+			t.Errorf("%d nodes pulled images before pods moved to them, want %d", len(pulled), nodes)
+		}
+	}
 }
 
 // elected is what the controller's log says when it begins to act.
