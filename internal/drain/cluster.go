@@ -33,11 +33,12 @@ type Cluster struct {
 	scalers     map[Owner]Autoscaler
 	shapes      map[string]*Shape
 	images      map[string][]string
-	machines    map[string]*Node     // by the machine's own id
-	provided    map[string]*Node     // by their provider id
-	used        map[string]Resources // what the pods of a node take of it
-	loads       map[string]*Load     // of those nodes of which it is known
-	slots       int                  // of budgets, and those of them that are free
+	machines    map[string]*Node          // by the machine's own id
+	provided    map[string]*Node          // by their provider id
+	used        map[string]Resources      // what the pods of a node take of it
+	loads       map[string]*Load          // of those nodes of which it is known
+	departures  map[types.UID]*Departures // by run
+	slots       int                       // of budgets, and those of them that are free
 	free        []int
 }
 
@@ -46,7 +47,7 @@ func NewCluster() *Cluster {
 	return &Cluster{
 		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string][]*Pod{}, byOwner: map[string]*owned{}, inNamespace: map[string]map[types.UID]*Pod{},
 		budgets: map[string]map[string]*Budget{}, workloads: map[Owner]*Workload{}, attached: map[string]map[string]string{},
-		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, images: map[string][]string{}, used: map[string]Resources{}, machines: map[string]*Node{}, provided: map[string]*Node{}, loads: map[string]*Load{},
+		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, images: map[string][]string{}, used: map[string]Resources{}, machines: map[string]*Node{}, provided: map[string]*Node{}, loads: map[string]*Load{}, departures: map[types.UID]*Departures{},
 	}
 }
 
@@ -154,6 +155,7 @@ func (c *Cluster) DeleteNode(name string) {
 	c.forgetMachine(n)
 	c.ordered = remove(c.ordered, n, compareNodes)
 	delete(c.nodes, name)
+	delete(c.loads, name)
 	for _, shape := range c.shapes {
 		delete(shape.eligible, name)
 	}
@@ -266,6 +268,9 @@ func (c *Cluster) AutoscalerNamed(namespace, name string) (a Autoscaler, ok bool
 	}
 	return Autoscaler{}, false
 }
+
+// HasAttached says whether a node has volumes attached.
+func (c *Cluster) HasAttached(node string) bool { return len(c.attached[node]) > 0 }
 
 // SetAttachment takes in that a volume is attached to a node.
 func (c *Cluster) SetAttachment(name, node, volume string) {

@@ -95,10 +95,8 @@ const stuckAfter = 30 * time.Second
 func (c *Cluster) Drain(node string, p *Policy, a *Allowance, now time.Time, late bool) Answer {
 	d := drainer{Answer: Answer{}, c: c, p: p, a: a, now: now, force: late && p.OnTimeout == v1alpha1.ForceNode}
 	if l := c.Load(node, p); !d.force && l.standsStill(a, now) {
-		d.Left, d.Wait = l.Left, l.wait
-		if !l.gone.IsZero() {
-			d.look(l.gone.Add(stuckAfter))
-		}
+		d.Left = l.Left
+		d.Wait, d.Look = l.still()
 		return d.Answer
 	}
 	pods := slices.DeleteFunc(c.PodsOn(node), func(pod *Pod) bool { return p.stays(pod) })

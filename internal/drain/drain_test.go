@@ -299,7 +299,7 @@ func TestLate(t *testing.T) {
 			for _, p := range c.pods {
 				cluster.SetPod(p)
 			}
-			if got := cluster.Late(drain.Owner{Kind: "ReplicaSet", Namespace: "shop", Name: "web"}, now.Add(-2*time.Minute)); got != c.want {
+			if got := cluster.Late("ReplicaSet/shop/web", now.Add(-2*time.Minute)); got != c.want {
 				t.Errorf("want %d, got %d", c.want, got)
 			}
 		})

@@ -154,6 +154,26 @@ func (l *Load) standsStill(a *Allowance, now time.Time) bool {
 	return true
 }
 
+// still is what a node waits for that stands still, and when to look again; nil and zero for
+// nothing.
+func (l *Load) still() (w *Wait, look time.Time) {
+	if !l.gone.IsZero() {
+		look = l.gone.Add(stuckAfter)
+	}
+	return l.wait, look
+}
+
+// Still is what Drain waits for of which nothing may be asked to go, in short: so it is with
+// most nodes most of the time. It is nil if there may be more to do. Whoever asks of further
+// nodes with the same allowance takes nothing that would change it.
+func (c *Cluster) Still(node string, p *Policy, a *Allowance, now time.Time) (w *Wait, look time.Time) {
+	l := c.Load(node, p)
+	if !l.standsStill(a, now) {
+		return nil, look
+	}
+	return l.still()
+}
+
 // demand is the room that pods need: those that are alike, and that nothing binds to a
 // place or to each other, as numbers, since there may be very many.
 type demand struct {

@@ -106,7 +106,7 @@ func TestOwnersAreCounted(t *testing.T) {
 					t.Fatalf("of %s %d pods are missing, it says %d and whole is %t", owner, missing, got, c.Whole(owner.String()))
 				}
 				c.SetWorkload(drain.Workload{Owner: owner, Desired: wanted})
-				if got := c.Missing(owner); got != missing || c.Whole(owner.String()) != (c.Late(owner, time.Time{}) == 0) {
+				if got := c.Missing(owner); got != missing || c.Whole(owner.String()) != (c.Late(owner.String(), time.Time{}) == 0) {
 					t.Fatalf("of %d pods of %s %d are missing, it says %d and whole is %t", wanted, owner, missing, got, c.Whole(owner.String()))
 				}
 				c.DeleteWorkload(owner)

@@ -68,25 +68,30 @@ func (c *Cluster) Missing(owner Owner) int {
 	return o.alive - o.ready + o.leaving
 }
 
-// Whole says that an owner has all its pods, and that all of them are Ready: then none is
-// Late, since whenever. The owner is as Owner.String has it: this is asked very often, of
-// what records say.
-func (c *Cluster) Whole(owner string) bool {
-	o := c.byOwner[owner]
-	if o == nil {
-		o = c.of(OwnerOf(owner))
+// named are the pods of an owner that is given as Owner.String has it: decisions ask of very
+// many that records name.
+func (c *Cluster) named(owner string) *owned {
+	if o := c.byOwner[owner]; o != nil {
+		return o
 	}
+	return c.of(OwnerOf(owner))
+}
+
+// Whole says that an owner, as Owner.String has it, has all its pods, and that all of them
+// are Ready: then none is Late, since whenever.
+func (c *Cluster) Whole(owner string) bool {
+	o := c.named(owner)
 	if o.workload != nil {
 		return o.alive == o.ready && o.alive >= int(o.workload.Desired)
 	}
 	return o.alive == o.ready && o.leaving == 0
 }
 
-// Late is how many pods of an owner have still to become Ready after one left at a time: those
+// Late is how many pods of an owner, as Owner.String has it, have still to become Ready after one left at a time: those
 // that are not there, and those that were made since and are not Ready. Pods that were
 // there before and are not Ready have nothing to do with it.
-func (c *Cluster) Late(owner Owner, since time.Time) int {
-	o, late := c.of(owner), 0
+func (c *Cluster) Late(owner string, since time.Time) int {
+	o, late := c.named(owner), 0
 	for _, p := range o.pods {
 		if !p.Terminal && !p.Leaving() && !p.Ready && !p.CreatedAt.Before(since) {
 			late++

@@ -17,10 +17,12 @@ import (
 
 // decider makes one decision. It reads the snapshot and fills the plan and the status.
 type decider struct {
-	s      *Snapshot
-	now    time.Time
-	plan   plan.Plan
-	status *v1alpha1.NodeRotationStatus
+	s   *Snapshot
+	now time.Time
+	// thorough says that nothing is told at a glance: see atRest.
+	thorough bool
+	plan     plan.Plan
+	status   *v1alpha1.NodeRotationStatus
 	// recorded is the status as it is on record: what may be acted upon.
 	recorded *v1alpha1.NodeRotationStatus
 	groups   []*group
@@ -33,7 +35,7 @@ type decider struct {
 	verdict gate.Verdict
 	// surged are workloads that get one more replica by this decision.
 	surged map[string]bool
-	left   map[string]*departed // see departures
+	left   *drain.Departures // see departures
 	// room is what open nodes need, computed when the first node could be opened.
 	room *openings
 }
@@ -52,6 +54,7 @@ func newDecider(s Snapshot, now time.Time) *decider {
 func (d *decider) run() {
 	switch {
 	case Finished(d.recorded.Phase):
+		d.s.Cluster.DeleteDepartures(d.s.Run.UID)
 		d.release()
 	case d.recorded.StartedAt == nil && d.s.Run.DeletionTimestamp != nil:
 		d.release()

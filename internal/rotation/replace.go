@@ -42,9 +42,14 @@ func (d *decider) replaceAll(g *group) {
 		case Closed(r.Status.Phase):
 			d.closeRecord(r)
 		default:
-			one := &replacement{decider: d, g: g, m: g.opened[r.Spec.Instance], was: r, next: r.Status}
-			if one.node = one.find(); one.node != nil {
-				one.pods = d.s.Cluster.Count(one.node.Name)
+			m := g.opened[r.Spec.Instance]
+			n := d.replaced(r, m)
+			if d.atRest(g, r, m, n) {
+				continue
+			}
+			one := &replacement{decider: d, g: g, m: m, was: r, next: r.Status, node: n}
+			if n != nil {
+				one.pods = d.s.Cluster.Count(n.Name)
 			}
 			all = append(all, one)
 		}
@@ -66,12 +71,13 @@ func (r *replacement) sizeAfter() int32 {
 	return -1
 }
 
-// find finds the node. A machine that had none when it was opened may have one by now.
-func (r *replacement) find() *drain.Node {
-	if r.was.Spec.Node == "" && r.m != nil {
-		return r.m.node
+// replaced is the node that a record is of; nil if there is none. A machine that had none when
+// it was opened may have one by now.
+func (d *decider) replaced(was *v1alpha1.NodeReplacement, m *machine) *drain.Node {
+	if was.Spec.Node == "" && m != nil {
+		return m.node
 	}
-	if n := r.s.Cluster.Node(r.was.Spec.Node); n != nil && n.UID == r.was.Spec.NodeUID {
+	if n := d.s.Cluster.Node(was.Spec.Node); n != nil && n.UID == was.Spec.NodeUID {
 		return n
 	}
 	return nil
@@ -284,13 +290,13 @@ func (r *replacement) drained() {
 		}
 		r.forced("volumes were still attached: " + strings.Join(volumes, ", "))
 	}
-	if owner := r.outstanding(); owner != "" {
+	if owner := r.outstanding(r.g, r.next.Pods); owner != "" {
 		if deadline != nil && !r.now.Before(deadline.Time) && policy.OnTimeout == v1alpha1.SkipNode {
 			r.skip()
 			return
 		}
 		if policy.OnTimeout != v1alpha1.ForceNode || deadline == nil || r.now.Before(deadline.Time) {
-			r.next.Wait = &v1alpha1.Wait{Subject: "Node/" + n.Name, For: owner, Reason: v1alpha1.ReasonReplacements, Message: "a pod that left it is not Ready elsewhere yet", Until: deadline}
+			r.next.Wait = &v1alpha1.Wait{Subject: "Node/" + n.Name, For: owner, Reason: v1alpha1.ReasonReplacements, Message: notReadyElsewhere, Until: deadline}
 			if deadline != nil {
 				r.wakeAt(deadline.Time)
 			}

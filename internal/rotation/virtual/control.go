@@ -51,6 +51,9 @@ func (w *World) Pass() (changed bool, wake time.Duration) {
 	if w.Decided != nil {
 		w.Decided(time.Since(began))
 	}
+	if w.Compare {
+		w.compare(s, p)
+	}
 	outcome := plan.Outcome{}
 	failed := map[string]bool{}
 	for _, step := range p.Steps {
@@ -78,6 +81,20 @@ func (w *World) Pass() (changed bool, wake time.Duration) {
 		p.Wake = time.Second
 	}
 	return changed, p.Wake
+}
+
+// compare decides once more, without what saves time.
+func (w *World) compare(s rotation.Snapshot, p plan.Plan) {
+	thorough := rotation.Thoroughly(s, w.Now)
+	if !equality.Semantic.DeepEqual(p.Status, thorough.Status) || p.Wake != thorough.Wake || len(p.Steps) != len(thorough.Steps) {
+		w.violate("decided %+v, thoroughly %+v", p, thorough)
+		return
+	}
+	for i := range p.Steps {
+		if !equality.Semantic.DeepEqual(p.Steps[i], thorough.Steps[i]) {
+			w.violate("decided %v, thoroughly %v", p.Steps[i], thorough.Steps[i])
+		}
+	}
 }
 
 // told says whether a watch tells the controller of what it did: clouds have none.

@@ -156,6 +156,7 @@ func TestRunsEnd(t *testing.T) {
 	defer func() { t.Logf("%d crashes and faults", faults.Load()) }()
 	rapid.Check(t, func(t *rapid.T) {
 		w := worldOf(t)
+		w.Compare = true
 		crashes(t, w, &faults)
 		stale(t, w)
 		strategy := strategyOf(t)
@@ -184,6 +185,7 @@ func TestRunsEndAmongOthers(t *testing.T) {
 	defer func() { t.Logf("%d crashes and faults", faults.Load()) }()
 	rapid.Check(t, func(t *rapid.T) {
 		w := worldOf(t)
+		w.Compare = true
 		crashes(t, w, &faults)
 		for range rapid.IntRange(1, 4).Draw(t, "acts") {
 			act(t, w)

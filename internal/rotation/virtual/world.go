@@ -60,6 +60,8 @@ type World struct {
 	Pull time.Duration
 	// Decided, if set, is told how long each decision took in real time.
 	Decided func(time.Duration)
+	// Compare looks whether what saves a decision time changes it.
+	Compare bool
 
 	Cluster *drain.Cluster
 	Run     *v1alpha1.NodeRotation
