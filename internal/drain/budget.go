@@ -65,7 +65,7 @@ func (c *Cluster) SetBudget(pdb *policyv1.PodDisruptionBudget) error {
 	}
 	was := c.budgets[b.Namespace][b.Name]
 	if was == nil {
-		b.Slot = c.takeSlot()
+		b.Slot = c.budgetSlots.take()
 	} else {
 		b.Slot = was.Slot
 		for uid, pod := range was.assumed {
@@ -95,18 +95,8 @@ func (c *Cluster) SetBudget(pdb *policyv1.PodDisruptionBudget) error {
 	return nil
 }
 
-func (c *Cluster) takeSlot() int {
-	if last := len(c.free) - 1; last >= 0 {
-		slot := c.free[last]
-		c.free = c.free[:last]
-		return slot
-	}
-	c.slots++
-	return c.slots - 1
-}
-
 // Slots is by how much all budgets' slots are less.
-func (c *Cluster) Slots() int { return c.slots }
+func (c *Cluster) Slots() int { return c.budgetSlots.n }
 
 // DeleteBudget forgets a budget.
 func (c *Cluster) DeleteBudget(namespace, name string) {
@@ -114,7 +104,7 @@ func (c *Cluster) DeleteBudget(namespace, name string) {
 	if b == nil {
 		return
 	}
-	c.free = append(c.free, b.Slot)
+	c.budgetSlots.give(b.Slot)
 	delete(c.budgets[namespace], name)
 	c.cover(namespace)
 }

@@ -14,6 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+
+	"windlass.dev/api/nodes/v1alpha1"
 )
 
 // Cluster is the index: nodes, pods, budgets and workloads, and how they hang together.
@@ -23,7 +25,7 @@ type Cluster struct {
 	nodes       map[string]*Node
 	ordered     []*Node // by name
 	pods        map[types.UID]*Pod
-	byNode      map[string][]*Pod             // by namespace and name
+	places      map[string]*place             // by the node's name
 	byOwner     map[string]*owned             // by the owner as text
 	budgets     map[string]map[string]*Budget // by namespace and name
 	inNamespace map[string]map[types.UID]*Pod // by namespace
@@ -35,19 +37,18 @@ type Cluster struct {
 	images      map[string][]string
 	machines    map[string]*Node          // by the machine's own id
 	provided    map[string]*Node          // by their provider id
-	used        map[string]Resources      // what the pods of a node take of it
-	loads       map[string]*Load          // of those nodes of which it is known
 	departures  map[types.UID]*Departures // by run
-	slots       int                       // of budgets, and those of them that are free
-	free        []int
+	budgetSlots slots
+	nodeSlots   slots
+	layout      uint64 // see Layout
 }
 
 // NewCluster returns an empty index.
 func NewCluster() *Cluster {
 	return &Cluster{
-		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, byNode: map[string][]*Pod{}, byOwner: map[string]*owned{}, inNamespace: map[string]map[types.UID]*Pod{},
+		nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, places: map[string]*place{}, byOwner: map[string]*owned{}, inNamespace: map[string]map[types.UID]*Pod{},
 		budgets: map[string]map[string]*Budget{}, workloads: map[Owner]*Workload{}, attached: map[string]map[string]string{},
-		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, images: map[string][]string{}, used: map[string]Resources{}, machines: map[string]*Node{}, provided: map[string]*Node{}, loads: map[string]*Load{}, departures: map[types.UID]*Departures{},
+		volumes: map[string]Volume{}, scalers: map[Owner]Autoscaler{}, shapes: map[string]*Shape{}, images: map[string][]string{}, machines: map[string]*Node{}, provided: map[string]*Node{}, departures: map[types.UID]*Departures{},
 	}
 }
 
@@ -70,17 +71,68 @@ type Node struct {
 	// ScaleDownDisabled says that the cluster autoscaler leaves it alone.
 	ScaleDownDisabled bool
 	Capacity          Resources
+	// Outdated says that it has the taint of nodes that have to go.
+	Outdated bool
+	// Slot is a small number that no other node of the cluster has, for tables.
+	Slot int
 
 	object *corev1.Node // what the shapes of pods are matched with
+	place  *place
 }
+
+// place is where pods are, of a node or of one that is not known yet.
+type place struct {
+	node *Node     // nil if it is not known
+	pods []*Pod    // by namespace and name
+	used Resources // what they take of it
+	load *Load     // what of them has to leave it; nil if that has to be found out
+}
+
+// placeOf returns the place of a name, and makes it if need be.
+func (c *Cluster) placeOf(node string) *place {
+	p := c.places[node]
+	if p == nil {
+		p = &place{}
+		c.places[node] = p
+	}
+	return p
+}
+
+// podsOn are the pods of a node, which are not to be changed.
+func (c *Cluster) podsOn(node string) []*Pod {
+	if p := c.places[node]; p != nil {
+		return p.pods
+	}
+	return nil
+}
+
+// tidy forgets a place that is none: names of nodes are never used again.
+func (c *Cluster) tidy(node string) {
+	if p := c.places[node]; p != nil && p.node == nil && len(p.pods) == 0 {
+		delete(c.places, node)
+	}
+}
+
+// slots are small numbers that are given out, and back.
+type slots struct {
+	n    int
+	free []int
+}
+
+func (s *slots) take() int {
+	if last := len(s.free) - 1; last >= 0 {
+		slot := s.free[last]
+		s.free = s.free[:last]
+		return slot
+	}
+	s.n++
+	return s.n - 1
+}
+
+func (s *slots) give(slot int) { s.free = append(s.free, slot) }
 
 // Ready says whether pods can run on the node.
 func (n *Node) Ready() bool { return !n.ReadySince.IsZero() }
-
-// Tainted says whether the node has a taint of this key.
-func (n *Node) Tainted(key string) bool {
-	return slices.ContainsFunc(n.Taints, func(t corev1.Taint) bool { return t.Key == key })
-}
 
 // SetNode takes in a node as it is now.
 func (c *Cluster) SetNode(node *corev1.Node) {
@@ -91,6 +143,7 @@ func (c *Cluster) SetNode(node *corev1.Node) {
 		object:            node,
 	}
 	_, n.Excluded = node.Labels[corev1.LabelNodeExcludeBalancers]
+	n.Outdated = slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == v1alpha1.OutdatedTaint })
 	for _, condition := range node.Status.Conditions {
 		if condition.Type != corev1.NodeReady {
 			continue
@@ -111,18 +164,40 @@ func (c *Cluster) SetNode(node *corev1.Node) {
 			delete(shape.eligible, node.Name)
 		}
 	}
-	if was != nil {
-		c.ordered = remove(c.ordered, was, compareNodes)
-		if was.ProviderID != n.ProviderID {
-			c.forgetMachine(was)
-		}
+	if was != nil && was.UID == n.UID && was.ProviderID == n.ProviderID {
+		n.Slot, n.place = was.Slot, was.place
+		*was = *n // Who knows it knows it by its address.
+		return
 	}
+	if was != nil {
+		c.remove(was)
+	}
+	c.layout++
+	n.Slot, n.place = c.nodeSlots.take(), c.placeOf(n.Name)
+	n.place.node = n
 	c.nodes[node.Name] = n
 	c.ordered = insert(c.ordered, n, compareNodes)
 	if n.ProviderID != "" {
 		c.machines[machineOf(n.ProviderID)], c.provided[n.ProviderID] = n, n
 	}
 }
+
+// remove takes a node out of all orders.
+func (c *Cluster) remove(n *Node) {
+	c.layout++
+	c.nodeSlots.give(n.Slot)
+	n.place.node, n.place.load = nil, nil
+	c.forgetMachine(n)
+	c.ordered = remove(c.ordered, n, compareNodes)
+	delete(c.nodes, n.Name)
+}
+
+// Layout changes whenever a node comes or goes: until then a Node that was found once is what
+// would be found again.
+func (c *Cluster) Layout() uint64 { return c.layout }
+
+// NodeSlots is by how much all nodes' slots are less.
+func (c *Cluster) NodeSlots() int { return c.nodeSlots.n }
 
 // machineOf is the last part of a provider id, which is the machine's own, as in
 // aws:///eu-central-1a/i-0123.
@@ -152,10 +227,8 @@ func (c *Cluster) DeleteNode(name string) {
 	if n == nil {
 		return
 	}
-	c.forgetMachine(n)
-	c.ordered = remove(c.ordered, n, compareNodes)
-	delete(c.nodes, name)
-	delete(c.loads, name)
+	c.remove(n)
+	c.tidy(name)
 	for _, shape := range c.shapes {
 		delete(shape.eligible, name)
 	}
@@ -192,10 +265,10 @@ func (c *Cluster) Node(name string) *Node { return c.nodes[name] }
 func (c *Cluster) Nodes() []*Node { return c.ordered }
 
 // PodsOn returns the pods of a node, sorted by namespace and name.
-func (c *Cluster) PodsOn(node string) []*Pod { return slices.Clone(c.byNode[node]) }
+func (c *Cluster) PodsOn(node string) []*Pod { return slices.Clone(c.podsOn(node)) }
 
 // Count is how many pods a node has.
-func (c *Cluster) Count(node string) int { return len(c.byNode[node]) }
+func (c *Cluster) Count(node string) int { return len(c.podsOn(node)) }
 
 func comparePods(a, b *Pod) int {
 	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name), strings.Compare(string(a.UID), string(b.UID)))

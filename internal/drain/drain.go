@@ -52,7 +52,7 @@ type Allowance struct {
 
 // Allowance returns what budgets and owners allow now.
 func (c *Cluster) Allowance() *Allowance {
-	return &Allowance{cluster: c, taken: make([]int, c.slots), owners: map[Owner]int{}}
+	return &Allowance{cluster: c, taken: make([]int, c.Slots()), owners: map[Owner]int{}}
 }
 
 // take takes one from the budget, if it has one left.
@@ -120,7 +120,7 @@ func (c *Cluster) Drain(node string, p *Policy, a *Allowance, now time.Time, lat
 
 // Blockers tells of every pod of a node that nothing but a person could move.
 func (c *Cluster) Blockers(node string, p *Policy, now time.Time, tell func(*Pod, Wait)) {
-	for _, pod := range c.byNode[node] {
+	for _, pod := range c.podsOn(node) {
 		if p.stays(pod) || pod.Ready && pod.Owner != (Owner{}) && len(pod.claims) == 0 && len(pod.Budgets) == 1 && !pod.Budgets[0].Never() {
 			continue // Most are like that.
 		}

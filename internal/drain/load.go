@@ -44,11 +44,21 @@ type Share struct {
 
 // Load returns what a node carries that has to leave it.
 func (c *Cluster) Load(node string, p *Policy) *Load {
-	if known := c.loads[node]; known != nil && known.rules == p.key {
-		return known
+	if at := c.places[node]; at != nil {
+		return at.loaded(p)
+	}
+	return (&place{}).loaded(p)
+}
+
+// Load is what the node carries that has to leave it.
+func (n *Node) Load(p *Policy) *Load { return n.place.loaded(p) }
+
+func (at *place) loaded(p *Policy) *Load {
+	if at.load != nil && at.load.rules == p.key {
+		return at.load
 	}
 	l := &Load{rules: p.key, calm: len(p.rules) == 0}
-	for _, pod := range c.byNode[node] {
+	for _, pod := range at.pods {
 		if !p.stays(pod) {
 			l.add(pod)
 		}
@@ -57,12 +67,16 @@ func (c *Cluster) Load(node string, p *Policy) *Load {
 	if len(l.Shares) > 0 {
 		l.wait = &Wait{For: l.firstBudget(), Reason: v1alpha1.ReasonBudget, Message: budgetUsedUp}
 	}
-	c.loads[node] = l
+	at.load = l
 	return l
 }
 
 // touch forgets what was found out of the pods of a node.
-func (c *Cluster) touch(node string) { delete(c.loads, node) }
+func (c *Cluster) touch(node string) {
+	if at := c.places[node]; at != nil {
+		at.load = nil
+	}
+}
 
 func (l *Load) add(pod *Pod) {
 	l.Left++
@@ -163,11 +177,10 @@ func (l *Load) still() (w *Wait, look time.Time) {
 	return l.wait, look
 }
 
-// Still is what Drain waits for of which nothing may be asked to go, in short: so it is with
-// most nodes most of the time. It is nil if there may be more to do. Whoever asks of further
-// nodes with the same allowance takes nothing that would change it.
-func (c *Cluster) Still(node string, p *Policy, a *Allowance, now time.Time) (w *Wait, look time.Time) {
-	l := c.Load(node, p)
+// Still is what Drain would wait for, in short, of a node of which nothing may be asked to go:
+// so it is with most nodes most of the time. It is nil if there may be more to do. It takes
+// nothing from the allowance.
+func (l *Load) Still(a *Allowance, now time.Time) (w *Wait, look time.Time) {
 	if !l.standsStill(a, now) {
 		return nil, look
 	}

@@ -100,8 +100,8 @@ func (c *Cluster) SetPod(pod *corev1.Pod) {
 	}
 	c.forget(was)
 	c.pods[p.UID] = p
-	c.touch(p.Node)
-	c.byNode[p.Node] = insert(c.byNode[p.Node], p, comparePods)
+	at := c.placeOf(p.Node)
+	at.pods, at.load = insert(at.pods, p, comparePods), nil
 	c.adopt(p)
 	if c.inNamespace[p.Namespace] == nil {
 		c.inNamespace[p.Namespace] = map[types.UID]*Pod{}
@@ -180,23 +180,18 @@ func (c *Cluster) count(p *Pod, sign int64) {
 	if p.Terminal || p.Node == "" {
 		return
 	}
-	used := c.used[p.Node]
-	used.add(p.Shape.Requests, sign)
-	c.used[p.Node] = used
+	c.placeOf(p.Node).used.add(p.Shape.Requests, sign)
 }
 
-// forget takes a pod out of all orders. What nothing is left of goes too: names of nodes
-// and owners are never used again.
+// forget takes a pod out of all orders.
 func (c *Cluster) forget(p *Pod) {
 	if p == nil {
 		return
 	}
 	c.count(p, -1)
-	c.touch(p.Node)
-	if c.byNode[p.Node] = remove(c.byNode[p.Node], p, comparePods); len(c.byNode[p.Node]) == 0 {
-		delete(c.byNode, p.Node)
-		delete(c.used, p.Node)
-	}
+	at := c.placeOf(p.Node)
+	at.pods, at.load = remove(at.pods, p, comparePods), nil
+	c.tidy(p.Node)
 	c.disown(p)
 	if delete(c.inNamespace[p.Namespace], p.UID); len(c.inNamespace[p.Namespace]) == 0 {
 		delete(c.inNamespace, p.Namespace)

@@ -8,7 +8,7 @@ import (
 
 // PrePull is the pod of a node that does nothing but pull images; nil if it has none.
 func (c *Cluster) PrePull(node string) *Pod {
-	for _, p := range c.byNode[node] {
+	for _, p := range c.podsOn(node) {
 		if p.PrePull {
 			return p
 		}

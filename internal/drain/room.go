@@ -13,12 +13,12 @@ type Room struct {
 	cluster *Cluster
 	zones   map[string][]*target
 	names   []string
-	targets map[string]*target
+	targets []*target // by the node's slot; nil for those that are none
 	// next is from which target of a zone to look on for a shape: what has no room for it
 	// will have none later, since room only gets less.
 	next  map[spot]int
 	count map[Owner]*spreadCount
-	lost  map[string]bool // nodes whose pods do not count, since they have to leave
+	lost  []bool // by the node's slot, of those whose pods do not count, since they have to leave
 }
 
 type spot struct {
@@ -36,14 +36,16 @@ type spreadCount struct{ nodes, zones map[string]int }
 
 // Room returns the room on the targets, in their order; leaving are nodes whose pods are
 // going to be placed and do not count where they are.
-func (c *Cluster) Room(targets []*Node, leaving []string) *Room {
-	r := &Room{cluster: c, targets: map[string]*target{}, zones: map[string][]*target{}, next: map[spot]int{}, count: map[Owner]*spreadCount{}, lost: map[string]bool{}}
-	for _, node := range leaving {
-		r.lost[node] = true
+func (c *Cluster) Room(targets, leaving []*Node) *Room {
+	r := &Room{cluster: c, targets: make([]*target, c.NodeSlots()), zones: map[string][]*target{}, next: map[spot]int{}, count: map[Owner]*spreadCount{}, lost: make([]bool, c.NodeSlots())}
+	for _, n := range leaving {
+		r.lost[n.Slot] = true
 	}
-	for _, n := range targets {
-		t := &target{node: n, free: n.Capacity.less(c.used[n.Name])}
-		r.zones[n.Zone], r.targets[n.Name] = append(r.zones[n.Zone], t), t
+	all := make([]target, len(targets)) // At once: there may be thousands.
+	for i, n := range targets {
+		t := &all[i]
+		t.node, t.free = n, n.Capacity.less(n.place.used)
+		r.zones[n.Zone], r.targets[n.Slot] = append(r.zones[n.Zone], t), t
 	}
 	r.names = slices.Sorted(maps.Keys(r.zones))
 	return r
@@ -78,8 +80,8 @@ func (r *Room) Place(pods []*Pod) *Lack {
 
 // PlaceFrom is Place for the pods of a node, which is no target for them, or for others
 // after them, if it was one.
-func (r *Room) PlaceFrom(node string, pods []*Pod) *Lack {
-	t := r.targets[node]
+func (r *Room) PlaceFrom(node *Node, pods []*Pod) *Lack {
+	t := r.targets[node.Slot]
 	if t == nil {
 		return r.Place(pods)
 	}
@@ -231,7 +233,7 @@ func (r *Room) counts(p *Pod) *spreadCount {
 	}
 	s := &spreadCount{nodes: map[string]int{}, zones: map[string]int{}}
 	for _, other := range r.cluster.of(p.Owner).pods {
-		if n := r.cluster.nodes[other.Node]; n != nil && !r.lost[other.Node] && !other.Leaving() && !other.Terminal {
+		if n := r.cluster.nodes[other.Node]; n != nil && !r.lost[n.Slot] && !other.Leaving() && !other.Terminal {
 			s.nodes[n.Name]++
 			s.zones[n.Zone]++
 		}

@@ -120,7 +120,7 @@ func TestRoom(t *testing.T) {
 			if c.edit != nil {
 				c.edit(cluster)
 			}
-			room := cluster.Room(targets, []string{"n"})
+			room := cluster.Room(targets, []*drain.Node{cluster.Node("n")})
 			lack := room.Place(cluster.PodsOn("n"))
 			switch {
 			case c.lack == "" && lack != nil:

@@ -87,7 +87,7 @@ func (d *decider) openings(active []*group, anywhere bool) {
 	for _, n := range d.s.Cluster.Nodes() {
 		switch {
 		case !n.Ready() || n.Cordoned:
-		case !leaving[n.Name] && !n.Tainted(v1alpha1.OutdatedTaint):
+		case !leaving[n.Slot] && !n.Outdated:
 			targets = append(targets, n)
 		case anywhere || active[0].surge == 0:
 			last = append(last, n)
@@ -102,17 +102,18 @@ func (d *decider) openings(active []*group, anywhere bool) {
 	d.room = o
 }
 
-// moving are the nodes that have to go, those of them that are open, and what these carry.
-func (d *decider) moving(active []*group) (leaving map[string]bool, open []string, loads []*drain.Load) {
-	leaving = map[string]bool{}
+// moving are the nodes that have to go, by their slot, those of them that are open, and what
+// these carry.
+func (d *decider) moving(active []*group) (leaving []bool, open []*drain.Node, loads []*drain.Load) {
+	leaving = make([]bool, d.s.Cluster.NodeSlots())
 	for _, g := range active {
 		for _, m := range g.machines {
 			if m.node == nil || !m.leaving && m.record == nil {
 				continue
 			}
-			leaving[m.node.Name] = true
+			leaving[m.node.Slot] = true
 			if m.record != nil {
-				open, loads = append(open, m.node.Name), append(loads, d.load(g, m))
+				open, loads = append(open, m.node), append(loads, d.load(g, m))
 			}
 		}
 	}
@@ -121,7 +122,7 @@ func (d *decider) moving(active []*group) (leaving map[string]bool, open []strin
 
 // load is what the node of a machine carries.
 func (d *decider) load(g *group, m *machine) *drain.Load {
-	return d.s.Cluster.Load(m.node.Name, &g.strategy.drain)
+	return m.node.Load(&g.strategy.drain)
 }
 
 // fits places the pods of a machine, and says which one finds no place.
@@ -129,7 +130,7 @@ func (d *decider) fits(g *group, m *machine) *drain.Lack {
 	if m.node == nil {
 		return nil
 	}
-	return d.room.room.PlaceFrom(m.node.Name, d.load(g, m).Movable)
+	return d.room.room.PlaceFrom(m.node, d.load(g, m).Movable)
 }
 
 // bear adds what a node's pods cost their budgets.

@@ -28,7 +28,6 @@ type decider struct {
 	groups   []*group
 	// unknown are those that would be worked on if anything was known of them.
 	unknown []*group
-	records map[string][]*v1alpha1.NodeReplacement // by machine, of all groups
 	allow   *drain.Allowance
 	waits   []*v1alpha1.Wait
 	// verdict is what the gates say together; its zero value is of a run without gates.
@@ -41,11 +40,10 @@ type decider struct {
 }
 
 func newDecider(s Snapshot, now time.Time) *decider {
-	d := &decider{s: &s, now: now, recorded: &s.Run.Status, status: s.Run.Status.DeepCopy(), records: make(map[string][]*v1alpha1.NodeReplacement, len(s.Records)), surged: map[string]bool{}, allow: s.Cluster.Allowance()}
+	d := &decider{s: &s, now: now, recorded: &s.Run.Status, status: s.Run.Status.DeepCopy(), surged: map[string]bool{}, allow: s.Cluster.Allowance()}
 	d.status.ObservedGeneration = s.Run.Generation
-	for i := range s.Records {
-		r := &s.Records[i]
-		d.records[r.Spec.Instance] = append(d.records[r.Spec.Instance], r)
+	if s.Views == nil {
+		s.Views = NewViews()
 	}
 	return d
 }
@@ -54,7 +52,6 @@ func newDecider(s Snapshot, now time.Time) *decider {
 func (d *decider) run() {
 	switch {
 	case Finished(d.recorded.Phase):
-		d.s.Cluster.DeleteDepartures(d.s.Run.UID)
 		d.release()
 	case d.recorded.StartedAt == nil && d.s.Run.DeletionTimestamp != nil:
 		d.release()
@@ -102,10 +99,8 @@ func (d *decider) guarded() bool { return slices.Contains(d.s.Run.Finalizers, v1
 
 // release lets a run that is over, or has not begun, be deleted.
 func (d *decider) release() {
-	for _, name := range sortedKeys(d.records) {
-		for _, r := range d.records[name] {
-			d.closeRecord(r)
-		}
+	for i := range d.s.Records {
+		d.closeRecord(&d.s.Records[i])
 	}
 	if d.guarded() {
 		d.step(Guard{On: false}, "nothing is left to undo")
@@ -140,10 +135,17 @@ func (d *decider) find() {
 			d.wake(pollEvery)
 		}
 		g.strategy = st
-		d.countRecords(g)
+		d.look(g)
 		d.groups = append(d.groups, g)
 	}
 	slices.SortStableFunc(d.groups, func(a, b *group) int { return cmp.Or(cmp.Compare(a.rank(), b.rank()), strings.Compare(a.name, b.name)) })
+}
+
+// look finds the machines of a group, and what the run has of them on record.
+func (d *decider) look(g *group) {
+	g.view = d.s.Views.of(g.name, g.cloud.Machines, d.s.Cluster)
+	g.machines = g.view.machines
+	d.recall(g)
 }
 
 // lose gives up a group whose NodeGroup was deleted: nobody can be asked about its machines
@@ -157,19 +159,19 @@ func (d *decider) lose(rec *v1alpha1.GroupRotation) {
 		d.status.OutcomeMessage = fmt.Sprintf("NodeGroup/%s was deleted during the run: see whether its provider still has processes suspended, or more machines than it should", rec.Name)
 	}
 	g := &group{name: rec.Name, node: &v1alpha1.NodeGroup{}, rec: rec, lost: true}
+	d.look(g)
 	d.replaceAll(g)
-	d.countRecords(g)
 	known := map[string]bool{}
 	for _, c := range d.s.Clouds {
 		for i := range c.Machines {
-			if n := d.nodeOf(&c.Machines[i]); n != nil {
+			if n := nodeOf(&c.Machines[i], d.s.Cluster); n != nil {
 				known[n.Name] = true
 			}
 		}
 	}
 	clean := g.records == 0
 	for _, n := range d.s.Cluster.Nodes() {
-		if !known[n.Name] && n.Tainted(v1alpha1.OutdatedTaint) {
+		if !known[n.Name] && n.Outdated {
 			d.step(Mark{Node: n.Name, UID: n.UID, Outdated: new(false)}, "its NodeGroup was deleted")
 			clean = false
 		}
@@ -290,13 +292,10 @@ func (d *decider) conclude() {
 			return
 		}
 	}
-	for _, all := range d.records {
-		for _, r := range all {
-			if !Closed(r.Status.Phase) {
-				return
-			}
-		}
+	if slices.ContainsFunc(d.s.Records, func(r v1alpha1.NodeReplacement) bool { return !Closed(r.Status.Phase) }) {
+		return
 	}
+	d.s.Cluster.DeleteDepartures(d.s.Run.UID)
 	d.status.FinishedAt = new(metav1.NewTime(d.now))
 	d.status.Phase = cmp.Or(d.status.Outcome, v1alpha1.Succeeded)
 	skipped := 0

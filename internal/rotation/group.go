@@ -21,13 +21,12 @@ type group struct {
 	cloud    Cloud
 	// unknown says that nothing is known of it now, and lost that nothing will be.
 	unknown, lost bool
+	view          *view // nil while it is unknown
 	machines      []*machine
-	// opened are the machines with a record that is not closed, by their id.
-	opened map[string]*machine
 	// pulls are the images that new nodes pull; found when they are first asked for.
 	pulls []string
-	// why machines of a kind are outdated, as far as it was asked for.
-	why map[kindOf]string
+	// kinds of machines, as far as it was asked why they are outdated.
+	kinds []kind
 	// leaving are the machines that have still to go: the outdated ones, unless the run is
 	// aborted, and those that the group is too large by; not those that were given up.
 	leaving int
@@ -53,10 +52,11 @@ type group struct {
 	after int32
 }
 
-// kindOf is what a machine's being outdated depends on.
-type kindOf struct {
+// kind is what a machine's being outdated depends on. There are few, however many machines.
+type kind struct {
 	ending          bool
 	template, image string
+	why             string // it is outdated; empty if it is not
 }
 
 // machine is one machine, with its node and its record.
@@ -110,22 +110,14 @@ func (d *decider) assess(g *group) {
 		d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + g.name, Reason: v1alpha1.ReasonInvalidSpec, Message: err.Error()})
 	}
 	g.after = g.cloud.Size
-	g.machines = make([]*machine, 0, len(g.cloud.Machines))
-	g.opened = make(map[string]*machine, g.records)
-	all := make([]machine, len(g.cloud.Machines)) // At once: there may be thousands.
 	outdated, updated := 0, 0
-	for i := range g.cloud.Machines {
-		m := &all[i]
-		m.Machine = &g.cloud.Machines[i]
-		m.node = d.nodeOf(m.Machine)
-		d.recall(g, m)
+	for _, m := range g.machines {
 		m.outdated = d.whyOutdated(g, m.Machine)
 		if m.outdated != "" {
 			outdated++
 		} else if m.State != cloud.Ending {
 			updated++
 		}
-		g.machines = append(g.machines, m)
 	}
 	d.adopt(g)
 	for _, m := range g.machines {
@@ -141,45 +133,35 @@ func (d *decider) assess(g *group) {
 	g.rec.Outdated, g.rec.Updated = int32(outdated), int32(updated)
 }
 
-// recall finds the records of a machine.
-func (d *decider) recall(g *group, m *machine) {
-	for _, r := range d.records[m.ID] {
-		if r.Spec.Group != g.name {
-			continue
-		}
-		m.attempts = max(m.attempts, r.Spec.Attempt+1)
-		switch {
-		case !Closed(r.Status.Phase):
-			m.record = r
-			g.opened[m.ID] = m
-		case m.last == nil || m.last.Spec.Attempt < r.Spec.Attempt:
-			m.last = r
-		}
-	}
-}
-
-// countRecords counts what the run has opened in the group.
-func (d *decider) countRecords(g *group) {
-	for i := range g.cloud.Machines {
-		m := &g.cloud.Machines[i]
-		for _, r := range d.records[m.ID] {
-			if m.State != cloud.Ending && r.Spec.Group == g.name && !Closed(r.Status.Phase) {
-				g.done-- // It is counted below, and has still to go.
-			}
-		}
-	}
+// recall finds the records of the group's machines, and counts what the run has opened.
+func (d *decider) recall(g *group) {
 	g.rec.Replaced = 0
 	for i := range d.s.Records {
 		r := &d.s.Records[i]
+		if r.Spec.Group != g.name {
+			continue
+		}
+		closed := Closed(r.Status.Phase)
+		if r.Status.Phase == v1alpha1.Replaced && !isSurplus(r) { // Of a wave such a one is one all the same.
+			g.rec.Replaced++
+		}
+		m := g.view.machine(r.Spec.Instance)
 		switch {
-		case r.Spec.Group != g.name:
-		case !Closed(r.Status.Phase):
-			g.records++
-			g.done++
-		case r.Status.Phase == v1alpha1.Replaced:
-			if g.done++; !isSurplus(r) { // Of a wave it is one all the same.
-				g.rec.Replaced++
+		case !closed:
+			if g.records++; m == nil || m.State == cloud.Ending {
+				g.done++ // Otherwise it is counted below, and has still to go.
 			}
+		case r.Status.Phase == v1alpha1.Replaced:
+			g.done++
+		}
+		if m == nil {
+			continue
+		}
+		m.attempts = max(m.attempts, r.Spec.Attempt+1)
+		if !closed {
+			m.record = r
+		} else if m.last == nil || m.last.Spec.Attempt < r.Spec.Attempt {
+			m.last = r
 		}
 	}
 }
@@ -241,20 +223,6 @@ func (d *decider) ready(g *group, m *machine) bool {
 	return true
 }
 
-func (d *decider) nodeOf(m *cloud.Machine) *drain.Node {
-	if m.ProviderID != "" {
-		if n := d.s.Cluster.NodeWith(m.ProviderID); n != nil {
-			return n
-		}
-	} else if n := d.s.Cluster.NodeOf(m.ID); n != nil {
-		return n
-	}
-	if m.Node != "" {
-		return d.s.Cluster.Node(m.Node)
-	}
-	return nil
-}
-
 // outdatedBecause says in what a machine differs from the target; empty if in nothing. A
 // target with a template counts by it, one without by its images.
 func outdatedBecause(m *cloud.Machine, target v1alpha1.Revision) string {
@@ -276,15 +244,13 @@ func outdatedBecause(m *cloud.Machine, target v1alpha1.Revision) string {
 // whyOutdated is why a machine has to go. When the run is rolled back, those have to go
 // that it brought to its target, and no others, however old they are.
 func (d *decider) whyOutdated(g *group, m *cloud.Machine) string {
-	of := kindOf{m.State == cloud.Ending, m.Template, m.Image}
-	why, known := g.why[of] // There are few kinds of machines, however many machines.
-	if !known {
-		if g.why == nil {
-			g.why = map[kindOf]string{}
-		}
-		why = outdatedBecause(m, g.rec.Target)
-		g.why[of] = why
+	ending := m.State == cloud.Ending
+	i := slices.IndexFunc(g.kinds, func(k kind) bool { return k.ending == ending && k.template == m.Template && k.image == m.Image })
+	if i < 0 {
+		i = len(g.kinds)
+		g.kinds = append(g.kinds, kind{ending: ending, template: m.Template, image: m.Image, why: outdatedBecause(m, g.rec.Target)})
 	}
+	why := g.kinds[i].why
 	if d.status.Phase != v1alpha1.RollingBack {
 		return why
 	}
@@ -490,8 +456,8 @@ func (d *decider) mark(g *group) {
 
 func (d *decider) markNode(n *drain.Node, outdated, made bool) {
 	change := Mark{Node: n.Name, UID: n.UID}
-	if n.Tainted(v1alpha1.OutdatedTaint) != outdated {
-		change.Outdated = &outdated
+	if n.Outdated != outdated {
+		change.Outdated = new(outdated)
 	}
 	if !outdated && made && !n.ScaleDownDisabled { // What was there before is not held: whoever held it keeps it so.
 		change.Hold = new(true)
@@ -565,7 +531,7 @@ func (d *decider) unmark(m *machine) bool {
 	}
 	clean := d.unpull(m)
 	change := Mark{Node: m.node.Name, UID: m.node.UID}
-	if m.node.Tainted(v1alpha1.OutdatedTaint) {
+	if m.node.Outdated {
 		change.Outdated = new(false)
 	}
 	if m.node.ScaleDownDisabled && d.made(m) {

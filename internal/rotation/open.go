@@ -262,9 +262,8 @@ func (d *decider) notReady(g *group) {
 			d.fail(v1alpha1.ReasonNodeNotReady, fmt.Sprintf("machine %s did not become a Ready node within %s", m.ID, g.strategy.readyTimeout))
 			return
 		}
-		until := metav1.NewTime(limit)
-		if w.Until == nil || until.Before(w.Until) {
-			w.Until = &until
+		if w.Until == nil || limit.Before(w.Until.Time) {
+			w.Until = new(metav1.NewTime(limit))
 		}
 	}
 	if w.Until != nil {

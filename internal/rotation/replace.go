@@ -42,7 +42,7 @@ func (d *decider) replaceAll(g *group) {
 		case Closed(r.Status.Phase):
 			d.closeRecord(r)
 		default:
-			m := g.opened[r.Spec.Instance]
+			m := g.view.machine(r.Spec.Instance)
 			n := d.replaced(r, m)
 			if d.atRest(g, r, m, n) {
 				continue
@@ -149,7 +149,7 @@ const maxPods = 1000
 func (r *replacement) note(n *drain.Node) {
 	l := &drain.Load{}
 	if n != nil {
-		l = r.s.Cluster.Load(n.Name, &r.g.strategy.drain)
+		l = n.Load(&r.g.strategy.drain)
 	}
 	if l.Noted(r.next.Pods) {
 		return
@@ -273,7 +273,7 @@ func (r *replacement) drained() {
 	policy := &r.g.strategy.drain
 	// A pod that came back, because somebody uncordoned the node or it tolerates a cordon,
 	// has to leave first.
-	if r.s.Cluster.Load(n.Name, policy).Left > 0 || !n.Cordoned {
+	if n.Load(policy).Left > 0 || !n.Cordoned {
 		r.phase(v1alpha1.Draining)
 		r.next.DrainedAt = nil
 		return
@@ -319,7 +319,7 @@ func (r *replacement) terminate() {
 // terminating ends the machine, if nothing has come back to it since that was decided.
 func (r *replacement) terminating() {
 	if n := r.node; n != nil && r.next.Forced == "" {
-		if r.s.Cluster.Load(n.Name, &r.g.strategy.drain).Left > 0 || !n.Cordoned {
+		if n.Load(&r.g.strategy.drain).Left > 0 || !n.Cordoned {
 			r.phase(v1alpha1.Draining)
 			r.next.DrainedAt, r.next.TerminateAt, r.next.SizeAfter = nil, nil, nil
 			return

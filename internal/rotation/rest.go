@@ -22,7 +22,7 @@ func (d *decider) atRest(g *group, was *v1alpha1.NodeReplacement, m *machine, n 
 	if g.lost || m == nil || m.State == cloud.Ending || !m.leaving || n == nil || !n.Cordoned || !n.Excluded || st.Wait.Subject != "Node/"+n.Name {
 		return false
 	}
-	if !d.s.Cluster.Load(n.Name, &g.strategy.drain).Noted(st.Pods) {
+	if !n.Load(&g.strategy.drain).Noted(st.Pods) {
 		return false
 	}
 	switch st.Phase {
@@ -48,7 +48,7 @@ func (d *decider) drainRests(g *group, says *v1alpha1.Wait, m *machine, n *drain
 	if m.Registered && policy.LoadBalancers > 0 {
 		return false
 	}
-	w, look := d.s.Cluster.Still(n.Name, policy, d.allow, d.now)
+	w, look := n.Load(policy).Still(d.allow, d.now)
 	if w == nil || w.Forever || w.For != says.For || w.Reason != says.Reason || w.Message != says.Message {
 		return false
 	}
@@ -61,5 +61,5 @@ func (d *decider) drainRests(g *group, says *v1alpha1.Wait, m *machine, n *drain
 // drainedRests says that the node is empty, and a pod that left it is not Ready elsewhere.
 func (d *decider) drainedRests(g *group, st *v1alpha1.NodeReplacementStatus, n *drain.Node) bool {
 	return st.Wait.Reason == v1alpha1.ReasonReplacements && st.Wait.Message == notReadyElsewhere &&
-		d.s.Cluster.Load(n.Name, &g.strategy.drain).Left == 0 && !d.s.Cluster.HasAttached(n.Name) && d.outstanding(g, st.Pods) == st.Wait.For
+		n.Load(&g.strategy.drain).Left == 0 && !d.s.Cluster.HasAttached(n.Name) && d.outstanding(g, st.Pods) == st.Wait.For
 }

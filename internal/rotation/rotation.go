@@ -30,6 +30,8 @@ type Snapshot struct {
 	Cluster *drain.Cluster
 	// Observed is what checks of gates have seen since the last decision, by their name.
 	Observed map[string]gate.Observation
+	// Views are kept by who decides again and again; nil for nothing kept.
+	Views *Views
 	// ControlPlane says what is wrong with the API servers or their store; empty if nothing is.
 	ControlPlane string
 }
@@ -50,6 +52,7 @@ func Decide(s Snapshot, now time.Time) plan.Plan { return newDecider(s, now).dec
 
 // Thoroughly is Decide without what saves it time; it decides the same, as tests make sure.
 func Thoroughly(s Snapshot, now time.Time) plan.Plan {
+	s.Views = nil
 	d := newDecider(s, now)
 	d.thorough = true
 	return d.decide()

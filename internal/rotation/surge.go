@@ -41,14 +41,13 @@ func sameWorkload(a, b v1alpha1.WorkloadSurge) bool {
 
 // surgedElsewhere says that another node's record has given the workload its replica.
 func (r *replacement) surgedElsewhere(want v1alpha1.WorkloadSurge) bool {
-	for _, all := range r.records {
-		for _, other := range all {
-			if other.UID == r.was.UID || Closed(other.Status.Phase) {
-				continue
-			}
-			if slices.ContainsFunc(other.Status.Surges, func(s v1alpha1.WorkloadSurge) bool { return sameWorkload(s, want) && !s.Restored }) {
-				return true
-			}
+	for i := range r.s.Records {
+		other := &r.s.Records[i]
+		if other.UID == r.was.UID || Closed(other.Status.Phase) {
+			continue
+		}
+		if slices.ContainsFunc(other.Status.Surges, func(s v1alpha1.WorkloadSurge) bool { return sameWorkload(s, want) && !s.Restored }) {
+			return true
 		}
 	}
 	return false

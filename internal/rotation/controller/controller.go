@@ -60,7 +60,7 @@ func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable,
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	pokes := make(chan event.GenericEvent, 1)
-	f := &feature{run: ctx, namespace: options.Namespace, cache: host.Reader, client: host.Client, clock: host.Clock, clouds: &clouds{providers: options.Providers, clock: host.Clock}, metrics: newMetrics(host.Registry)}
+	f := &feature{run: ctx, namespace: options.Namespace, cache: host.Reader, client: host.Client, clock: host.Clock, views: rotation.NewViews(), clouds: &clouds{providers: options.Providers, clock: host.Clock}, metrics: newMetrics(host.Registry)}
 	var err error
 	if f.index, err = newIndex(host.Config, poke(pokes)); err != nil {
 		return nil, err
@@ -140,6 +140,7 @@ type feature struct {
 	clock   clock.PassiveClock
 	clouds  *clouds
 	index   *index
+	views   *rotation.Views // of the one worker, as the index is
 	gates   *gates
 	sender  *notify.Sender
 	metrics *metrics

@@ -44,6 +44,7 @@ func (f *feature) Observe(ctx context.Context, run *v1alpha1.NodeRotation) (rota
 		s.Cluster = drain.NewCluster()
 		if len(f.active(ctx, run)) == 0 {
 			f.index.sleep()
+			f.views = rotation.NewViews()
 		}
 		return s, nil
 	}
@@ -57,6 +58,7 @@ func (f *feature) Observe(ctx context.Context, run *v1alpha1.NodeRotation) (rota
 	}
 	var err error
 	s.Cluster, err = f.index.current(ctx, f.run)
+	s.Views = f.views
 	return s, err
 }
 

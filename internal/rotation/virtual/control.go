@@ -24,7 +24,7 @@ func (w *World) Begin(spec v1alpha1.NodeRotationSpec) {
 
 // Snapshot is what the controller sees.
 func (w *World) Snapshot() rotation.Snapshot {
-	s := rotation.Snapshot{Run: w.Run, Groups: w.Groups, Clouds: map[string]rotation.Cloud{}, Cluster: w.Cluster, ControlPlane: w.ControlPlane}
+	s := rotation.Snapshot{Run: w.Run, Groups: w.Groups, Clouds: map[string]rotation.Cloud{}, Cluster: w.Cluster, Views: w.views, ControlPlane: w.ControlPlane}
 	for name, g := range w.Fleet {
 		s.Clouds[name] = w.view(g)
 	}
@@ -108,6 +108,7 @@ func (w *World) forget() {
 	for uid := range w.pods {
 		w.Cluster.SetAssumed(uid, false)
 	}
+	w.views = rotation.NewViews()
 }
 
 func (w *World) fault(a plan.Action, after bool) error {

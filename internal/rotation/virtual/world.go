@@ -23,6 +23,7 @@ import (
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/drain"
 	"windlass.dev/internal/gate"
+	"windlass.dev/internal/rotation"
 )
 
 // World is everything there is.
@@ -60,6 +61,7 @@ type World struct {
 	Pull time.Duration
 	// Decided, if set, is told how long each decision took in real time.
 	Decided func(time.Duration)
+	views   *rotation.Views
 	// Compare looks whether what saves a decision time changes it.
 	Compare bool
 
@@ -101,7 +103,7 @@ type Set struct {
 
 // New returns an empty world.
 func New(start time.Time) *World {
-	return &World{Now: start, Boot: 90 * time.Second, PodReady: 30 * time.Second, PodEnd: 10 * time.Second, Cluster: drain.NewCluster(),
+	return &World{Now: start, Boot: 90 * time.Second, PodReady: 30 * time.Second, PodEnd: 10 * time.Second, Cluster: drain.NewCluster(), views: rotation.NewViews(),
 		Records: map[string]*v1alpha1.NodeReplacement{}, Groups: map[string]*v1alpha1.NodeGroup{}, Fleet: map[string]*Group{},
 		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, sets: map[string]*Set{}, free: map[string]*[3]int64{}, images: map[string]map[string]bool{}, pulls: map[types.UID]*corev1.Pod{}, others: map[string]others{}}
 }
@@ -261,7 +263,7 @@ func (w *World) choose(nodes []*drain.Node, s *Set) string {
 		if room[0] < s.CPU || room[2] < 1 {
 			continue
 		}
-		old := n.Tainted(v1alpha1.OutdatedTaint)
+		old := n.Outdated
 		if best == "" || outdated && !old || outdated == old && room[0] > most {
 			best, most, outdated = n.Name, room[0], old
 		}
