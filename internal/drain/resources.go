@@ -72,6 +72,9 @@ func (r *Resources) lacks(need *Resources) corev1.ResourceName {
 	case need.Memory > 0 && need.Memory > r.Memory:
 		return corev1.ResourceMemory
 	}
+	if len(need.Others) == 0 {
+		return "" // Asked for every pod that is placed, and most need nothing else.
+	}
 	for _, name := range slices.Sorted(maps.Keys(need.Others)) {
 		if need.Others[name] > 0 && need.Others[name] > r.Others[name] {
 			return name

@@ -16,30 +16,32 @@ const notReadyElsewhere = "a pod that left it is not Ready elsewhere yet"
 // any order before them.
 func (d *decider) atRest(g *group, was *v1alpha1.NodeReplacement, m *machine, n *drain.Node) bool {
 	st := &was.Status
-	if d.thorough || st.Wait == nil || st.SizeAfter != nil || st.DrainDeadline == nil || !d.now.Before(st.DrainDeadline.Time) || !st.DrainDeadline.Equal(st.Wait.Until) {
+	if d.thorough || !d.isOpen(g, m, n) || !d.inTime(st) || st.Wait.Subject != "Node/"+n.Name || !n.Load(&g.strategy.drain).Noted(st.Pods) {
 		return false
 	}
-	if g.lost || m == nil || m.State == cloud.Ending || !m.leaving || n == nil || !n.Cordoned || !n.Excluded || st.Wait.Subject != "Node/"+n.Name {
-		return false
-	}
-	if !n.Load(&g.strategy.drain).Noted(st.Pods) {
-		return false
-	}
+	rests := false
 	switch st.Phase {
 	case v1alpha1.Draining:
-		if !d.drainRests(g, st.Wait, m, n) {
-			return false
-		}
+		rests = d.drainRests(g, st.Wait, m, n)
 	case v1alpha1.Drained:
-		if !d.drainedRests(g, st, n) {
-			return false
-		}
-	default:
-		return false
+		rests = d.drainedRests(g, st, n)
+	default: // There is something to do.
 	}
-	d.waits = append(d.waits, st.Wait)
-	d.wakeAt(st.DrainDeadline.Time)
-	return true
+	if rests {
+		d.waits = append(d.waits, st.Wait)
+		d.wakeAt(st.DrainDeadline.Time)
+	}
+	return rests
+}
+
+// isOpen says that the node is as open ones are, and still has to go.
+func (d *decider) isOpen(g *group, m *machine, n *drain.Node) bool {
+	return !g.lost && m != nil && m.State != cloud.Ending && m.leaving && n != nil && n.Cordoned && n.Excluded
+}
+
+// inTime says that the record waits for something, until a time that is not over.
+func (d *decider) inTime(st *v1alpha1.NodeReplacementStatus) bool {
+	return st.Wait != nil && st.SizeAfter == nil && st.DrainDeadline != nil && d.now.Before(st.DrainDeadline.Time) && st.DrainDeadline.Equal(st.Wait.Until)
 }
 
 // drainRests says that no pod of the node may go now.
