@@ -99,6 +99,8 @@ type Set struct {
 
 	original int // replicas
 	pods     map[types.UID]*corev1.Pod
+	// alike is what the pods have in common. They share it, since a world may have very many.
+	alike *corev1.Pod
 }
 
 // New returns an empty world.
@@ -188,14 +190,18 @@ func (w *World) Place(set, node string) {
 
 func (w *World) makePod(s *Set, node string) *corev1.Pod {
 	name := w.id(s.Name + "-")
-	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: name, UID: types.UID(name), Labels: map[string]string{"app": s.Name}, CreationTimestamp: metav1.NewTime(w.Now),
-			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: s.Name, Controller: new(true)}}},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: s.Image, Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
-			corev1.ResourceCPU: *resource.NewMilliQuantity(s.CPU, resource.DecimalSI),
-		}}}}, TerminationGracePeriodSeconds: new(int64(30))},
-		Status: corev1.PodStatus{Phase: corev1.PodPending},
+	if s.alike == nil {
+		s.alike = &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Labels: map[string]string{"app": s.Name}, OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: s.Name, Controller: new(true)}}},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: s.Image, Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+				corev1.ResourceCPU: *resource.NewMilliQuantity(s.CPU, resource.DecimalSI),
+			}}}}, TerminationGracePeriodSeconds: new(int64(30))},
+			Status: corev1.PodStatus{Phase: corev1.PodPending},
+		}
 	}
+	alike := *s.alike
+	p := &alike
+	p.Name, p.UID, p.CreationTimestamp = name, types.UID(name), metav1.NewTime(w.Now)
 	s.pods[p.UID], w.pods[p.UID] = p, p
 	if node != "" {
 		w.bind(p, node)
