@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,6 +30,7 @@ type Budget struct {
 	Surgeable bool
 
 	selector labels.Selector
+	selects  *metav1.LabelSelector // what selector was made from
 	// assumed are the pods, by UID, that were asked to go and that the counts do not contain yet.
 	assumed map[types.UID]string
 }
@@ -49,13 +51,20 @@ func (b *Budget) Never() bool { return b.Current && b.Expected > 0 && b.Wanted >
 
 // SetBudget takes in a budget as it is now.
 func (c *Cluster) SetBudget(pdb *policyv1.PodDisruptionBudget) error {
-	selector, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector)
-	if err != nil {
-		c.DeleteBudget(pdb.Namespace, pdb.Name)
-		return fmt.Errorf("PodDisruptionBudget/%s/%s: selector: %w", pdb.Namespace, pdb.Name, err)
+	was := c.budgets[pdb.Namespace][pdb.Name]
+	same := was != nil && equality.Semantic.DeepEqual(was.selects, pdb.Spec.Selector)
+	var selector labels.Selector
+	if same { // Budgets change whenever a pod of theirs does, and what they select hardly ever.
+		selector = was.selector
+	} else {
+		var err error
+		if selector, err = metav1.LabelSelectorAsSelector(pdb.Spec.Selector); err != nil {
+			c.DeleteBudget(pdb.Namespace, pdb.Name)
+			return fmt.Errorf("PodDisruptionBudget/%s/%s: selector: %w", pdb.Namespace, pdb.Name, err)
+		}
 	}
 	b := &Budget{
-		Namespace: pdb.Namespace, Name: pdb.Name, selector: selector,
+		Namespace: pdb.Namespace, Name: pdb.Name, selector: selector, selects: pdb.Spec.Selector,
 		Allowed: int(pdb.Status.DisruptionsAllowed), Expected: int(pdb.Status.ExpectedPods), Healthy: int(pdb.Status.CurrentHealthy), Wanted: int(pdb.Status.DesiredHealthy),
 		AlwaysUnhealthy: pdb.Spec.UnhealthyPodEvictionPolicy != nil && *pdb.Spec.UnhealthyPodEvictionPolicy == policyv1.AlwaysAllow,
 		Current:         pdb.Status.ObservedGeneration >= pdb.Generation,
@@ -63,7 +72,6 @@ func (c *Cluster) SetBudget(pdb *policyv1.PodDisruptionBudget) error {
 		Surgeable: pdb.Spec.MinAvailable != nil && !strings.HasSuffix(pdb.Spec.MinAvailable.String(), "%"),
 		assumed:   map[types.UID]string{},
 	}
-	was := c.budgets[b.Namespace][b.Name]
 	if was == nil {
 		b.Slot = c.budgetSlots.take()
 	} else {
@@ -74,7 +82,7 @@ func (c *Cluster) SetBudget(pdb *policyv1.PodDisruptionBudget) error {
 			}
 		}
 	}
-	if was != nil && was.selector.String() == selector.String() {
+	if same {
 		*was = *b // The pods that it covers know it by its address.
 		return nil
 	}

@@ -46,13 +46,13 @@ type Answer struct {
 // is for one decision.
 type Allowance struct {
 	cluster *Cluster
-	taken   []int // of budgets, by their slot
+	taken   map[*Budget]int // of budgets
 	owners  map[Owner]int
 }
 
 // Allowance returns what budgets and owners allow now.
 func (c *Cluster) Allowance() *Allowance {
-	return &Allowance{cluster: c, taken: make([]int, c.Slots()), owners: map[Owner]int{}}
+	return &Allowance{cluster: c, taken: map[*Budget]int{}, owners: map[Owner]int{}}
 }
 
 // take takes one from the budget, if it has one left.
@@ -60,12 +60,18 @@ func (a *Allowance) take(b *Budget) bool {
 	if a.left(b) <= 0 {
 		return false
 	}
-	a.taken[b.Slot]++
+	a.taken[b]++
 	return true
 }
 
 // left is how much of the budget is left.
-func (a *Allowance) left(b *Budget) int { return b.Free() - a.taken[b.Slot] }
+func (a *Allowance) left(b *Budget) int {
+	free := b.Free()
+	if free > 0 { // Of most nothing is, and this is asked for every budget of every open node.
+		free -= a.taken[b]
+	}
+	return free
+}
 
 // takeOwner is take for an owner that has no budget.
 func (a *Allowance) takeOwner(owner Owner, budget intstr.IntOrString) bool {

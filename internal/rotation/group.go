@@ -266,18 +266,19 @@ func (d *decider) whyOutdated(g *group, m *cloud.Machine) string {
 // be moved without need.
 func (d *decider) chooseSurplus(g *group) {
 	surplus := -int(g.rec.Size)
-	var all []*machine
 	for _, m := range g.machines {
-		if m.State == cloud.Ending || m.leaving {
-			continue
-		}
-		surplus++
-		if !m.givenUp() && (m.record == nil || m.record.Status.Phase != v1alpha1.Reverting) {
-			all = append(all, m)
+		if m.stays() {
+			surplus++
 		}
 	}
 	if surplus <= 0 {
 		return
+	}
+	var all []*machine
+	for _, m := range g.machines {
+		if m.stays() && !m.givenUp() && (m.record == nil || m.record.Status.Phase != v1alpha1.Reverting) {
+			all = append(all, m)
+		}
 	}
 	left := func(m *machine) int { // All that have to leave, those too that would block it.
 		if m.node == nil {
@@ -302,6 +303,9 @@ func (d *decider) chooseSurplus(g *group) {
 		m.leaving = true
 	}
 }
+
+// stays says that nothing has made the machine go so far.
+func (m *machine) stays() bool { return m.State != cloud.Ending && !m.leaving }
 
 // surplusReason is why a machine goes that the group has too many of.
 const surplusReason = "is one more than the group's size"

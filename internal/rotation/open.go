@@ -106,7 +106,7 @@ const opensAtOnce = 32
 // candidates are the machines that could be opened, the best first; if down is true, only
 // those that take no pods.
 func (d *decider) candidates(g *group, down bool) []*machine {
-	var all []*machine
+	all := make([]*machine, 0, g.untried)
 	for _, m := range g.machines {
 		if !m.leaving || m.record != nil || m.State == cloud.Ending {
 			continue

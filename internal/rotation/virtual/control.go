@@ -35,9 +35,11 @@ func (w *World) Snapshot() rotation.Snapshot {
 			s.Observed[g.Name] = w.Observe(g.Name)
 		}
 	}
+	w.listed = w.listed[:0]
 	for _, name := range slices.Sorted(maps.Keys(w.Records)) {
-		s.Records = append(s.Records, *w.Records[name])
+		w.listed = append(w.listed, *w.Records[name])
 	}
+	s.Records = w.listed
 	return s
 }
 

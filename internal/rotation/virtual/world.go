@@ -62,6 +62,7 @@ type World struct {
 	// Decided, if set, is told how long each decision took in real time.
 	Decided func(time.Duration)
 	views   *rotation.Views
+	listed  []v1alpha1.NodeReplacement // by the last Snapshot
 	// Compare looks whether what saves a decision time changes it.
 	Compare bool
 
