@@ -280,28 +280,32 @@ func (d *decider) chooseSurplus(g *group) {
 			all = append(all, m)
 		}
 	}
-	left := func(m *machine) int { // All that have to leave, those too that would block it.
-		if m.node == nil {
-			return 0
-		}
-		return d.load(g, m).Left
-	}
-	order := func(m *machine) int {
-		switch {
-		case m.record != nil && isSurplus(m.record):
-			return 0 // What was chosen before stays chosen.
-		case m.record != nil || d.made(m):
-			return 1
-		default:
-			return 2
-		}
-	}
 	slices.SortFunc(all, func(a, b *machine) int {
-		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(left(a), left(b)), strings.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(d.surplusOrder(a), d.surplusOrder(b)), cmp.Compare(d.burden(g, a), d.burden(g, b)), strings.Compare(a.ID, b.ID))
 	})
 	for _, m := range all[:min(surplus, len(all))] {
 		m.leaving = true
 	}
+}
+
+// surplusOrder puts those machines first that were chosen before, and then those of the run.
+func (d *decider) surplusOrder(m *machine) int {
+	switch {
+	case m.record != nil && isSurplus(m.record):
+		return 0
+	case m.record != nil || d.made(m):
+		return 1
+	default:
+		return 2
+	}
+}
+
+// burden is how many pods have to leave a machine, those too that would block it.
+func (d *decider) burden(g *group, m *machine) int {
+	if m.node == nil {
+		return 0
+	}
+	return d.load(g, m).Left
 }
 
 // stays says that nothing has made the machine go so far.
