@@ -235,9 +235,17 @@ func TestAgreesWithVegeta(t *testing.T) {
 		theirs.Add(result)
 	}
 	theirs.Close()
+	// On a busy machine vegeta ends before it has sent all, so each is held to its own number.
+	of := func(sent int) map[string]int {
+		bad, closed := sent/7, sent/11-sent/77
+		return map[string]int{"200": sent - bad - closed, "502": bad, "0": closed}
+	}
+	if diff := cmp.Diff(of(int(theirs.Requests)), theirs.StatusCodes); diff != "" {
+		t.Errorf("vegeta sent %d (-served +seen):\n%s", theirs.Requests, diff)
+	}
 	got := map[string]int{"200": ours.Sent - ours.Lost, "502": ours.Why["502"], "0": ours.Why[lossClosed]}
-	if diff := cmp.Diff(theirs.StatusCodes, got); diff != "" || uint64(ours.Sent) != theirs.Requests {
-		t.Errorf("vegeta sent %d, we %d (-vegeta +ours):\n%s", theirs.Requests, ours.Sent, diff)
+	if diff := cmp.Diff(of(ours.Sent), got); diff != "" || ours.Sent != rate*int(duration.Seconds()) {
+		t.Errorf("we sent %d (-served +seen):\n%s", ours.Sent, diff)
 	}
 }
 
