@@ -5,7 +5,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/kit/inventory"
 	"windlass.dev/internal/kit/plan"
 )
@@ -68,7 +67,7 @@ func (a *assessment) takeOver(s Snapshot, converging []plan.Step) []plan.Step {
 // takeOverStatus comes last: while the status is the Mattermost Operator's, all that
 // it may have left is looked for.
 func (a *assessment) takeOverStatus(s Snapshot) []plan.Step {
-	if !formers(s.Mattermost.ManagedFields, "status") {
+	if s.Set != nil || !formers(s.Mattermost.ManagedFields, "status") {
 		return nil
 	}
 	var needs []string
@@ -76,7 +75,7 @@ func (a *assessment) takeOverStatus(s Snapshot) []plan.Step {
 		needs = append(needs, step.Action.String())
 	}
 	return []plan.Step{{Needs: needs, Why: whyTakenOver, Action: plan.TakeOver{
-		Ref: s.ref(v1beta1.GroupVersion.WithKind("Mattermost").GroupKind(), s.Mattermost.Name), UID: s.Mattermost.UID,
+		Ref: s.ref(kindOf(s.Mattermost).GroupKind(), s.Mattermost.Name), UID: s.Mattermost.UID,
 		From: Former, Subresource: "status", How: plan.Applied,
 	}}}
 }

@@ -1,6 +1,7 @@
 package installation
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -56,7 +57,9 @@ func Companions(mm *v1beta1.Mattermost) []Companion {
 }
 
 // CompanionOf names the installation that a companion is for; empty for none.
-func CompanionOf(object metav1.Object) string { return object.GetLabels()[resourceLabel] }
+func CompanionOf(object metav1.Object) string {
+	return cmp.Or(object.GetLabels()[resourceLabel], object.GetLabels()[v1alpha1Resource])
+}
 
 // holdsData says that the data is lost when the companion is deleted.
 func (c Companion) holdsData() bool { return c.Kind != httpRouteKind }
@@ -117,7 +120,7 @@ func checkCompanions(s Snapshot) []Problem {
 		if of := CompanionOf(live); of != "" && of != s.Mattermost.Name {
 			problems = append(problems, Problem{
 				Path: c.path(), Reason: v1beta1.ReasonNotOwned,
-				Message: fmt.Sprintf("%s is the installation %q's, as its label %s says, so it is left alone: rename this installation, or change the label if the data is to be this one's.", c.Ref, of, resourceLabel),
+				Message: fmt.Sprintf("%s is the installation %q's, as its label %s says, so it is left alone: rename this installation, or change the label if the data is to be this one's.", c.Ref, of, resourceKey(s.Mattermost)),
 			})
 			continue
 		}
@@ -132,9 +135,9 @@ func lostCredentials(s Snapshot, c Companion) []Problem {
 	secret := ""
 	switch c.Kind {
 	case mysqlClusterKind:
-		secret = mysqlSecret(s.Mattermost.Name)
+		secret = mysqlSecret(s.Mattermost)
 	case minioKind:
-		secret = MinioName(s.Mattermost.Name)
+		secret = minioSecret(s.Mattermost)
 	default:
 		return nil
 	}

@@ -26,18 +26,18 @@ func (g GenerateSecret) String() string { return "generate Secret/" + g.Name }
 // generated are the Secrets that an installation needs and nobody else makes.
 func generated(mm *v1beta1.Mattermost) []GenerateSecret {
 	var all []GenerateSecret
-	if managedDatabase(mm) == databaseMySQL {
+	if managedDatabase(mm) == databaseMySQL && mysqlSecret(mm) == generatedMySQLSecret(mm.Name) {
 		all = append(all, GenerateSecret{
-			Namespace: mm.Namespace, Name: mysqlSecret(mm.Name),
+			Namespace: mm.Namespace, Name: mysqlSecret(mm),
 			Fixed:  map[string]string{keyUser: managedDatabaseUser, keyDatabase: managedDatabaseName},
 			Random: map[string]int{keyRootPassword: 16, keyPassword: 16},
 		})
 	}
-	if fileStore(mm) == fileStoreManaged {
+	if fileStore(mm) == fileStoreManaged && minioSecret(mm) == MinioName(mm.Name) {
 		all = append(all, GenerateSecret{
-			Namespace: mm.Namespace, Name: MinioName(mm.Name),
+			Namespace: mm.Namespace, Name: minioSecret(mm),
 			// As the Mattermost Operator labels it, also for this version of the API.
-			Labels: map[string]string{"v1alpha1.mattermost.com/resource": mm.Name},
+			Labels: map[string]string{v1alpha1Resource: mm.Name},
 			Random: map[string]int{keyAccess: 16, keySecret: 28},
 		})
 	}
@@ -60,19 +60,23 @@ func generate(mm *v1beta1.Mattermost, secrets map[string]Secret) []plan.Step {
 	return steps
 }
 
-// checkGenerated returns what is wrong with generated Secrets that exist: they
-// may have been made by hand.
+// checkGenerated returns what is wrong with the Secrets of managed stores: with those
+// that the spec names, and with those that exist in place of generated ones.
 func checkGenerated(mm *v1beta1.Mattermost, secrets map[string]Secret) []Problem {
 	var problems []Problem
-	if name := mysqlSecret(mm.Name); managedDatabase(mm) == databaseMySQL {
-		if _, exists := secrets[name]; exists {
-			problems = append(problems, checkKeys("spec.database.operatorManaged", name, secrets, keyRootPassword, keyUser, keyPassword, keyDatabase)...)
+	check := func(path, name, named string, keys ...string) {
+		if named != "" {
+			path += ".secret"
+		}
+		if _, exists := secrets[name]; exists || named != "" {
+			problems = append(problems, checkKeys(path, name, secrets, keys...)...)
 		}
 	}
-	if name := MinioName(mm.Name); fileStore(mm) == fileStoreManaged {
-		if _, exists := secrets[name]; exists {
-			problems = append(problems, checkKeys("spec.fileStore.operatorManaged", name, secrets, keyAccess, keySecret)...)
-		}
+	if managedDatabase(mm) == databaseMySQL {
+		check("spec.database.operatorManaged", mysqlSecret(mm), mm.Spec.Database.OperatorManaged.Secret, keyRootPassword, keyUser, keyPassword, keyDatabase)
+	}
+	if fileStore(mm) == fileStoreManaged {
+		check("spec.fileStore.operatorManaged", minioSecret(mm), mm.Spec.FileStore.OperatorManaged.Secret, keyAccess, keySecret)
 	}
 	return problems
 }
@@ -92,7 +96,7 @@ func setOwner(mm *v1beta1.Mattermost, intent *unstructured.Unstructured) {
 func ownerReference(mm *v1beta1.Mattermost) metav1.OwnerReference {
 	yes := true
 	return metav1.OwnerReference{
-		APIVersion: v1beta1.GroupVersion.String(), Kind: "Mattermost", Name: mm.Name, UID: mm.UID,
+		APIVersion: kindOf(mm).GroupVersion().String(), Kind: kindOf(mm).Kind, Name: mm.Name, UID: mm.UID,
 		Controller: &yes, BlockOwnerDeletion: &yes,
 	}
 }

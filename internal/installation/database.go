@@ -69,7 +69,14 @@ func defaultDatabase(spec *v1beta1.MattermostSpec, preset *storePreset) {
 }
 
 // mysqlSecret holds the passwords of a MySQL that is run for the installation.
-func mysqlSecret(name string) string { return name + "-mysql-root-password" }
+func mysqlSecret(mm *v1beta1.Mattermost) string {
+	if om := mm.Spec.Database.OperatorManaged; om != nil && om.Secret != "" {
+		return om.Secret
+	}
+	return generatedMySQLSecret(mm.Name)
+}
+
+func generatedMySQLSecret(name string) string { return name + "-mysql-root-password" }
 
 // mysqlName is that of the MysqlCluster, as the Mattermost Operator has it.
 func mysqlName(name string) string {
@@ -96,7 +103,7 @@ func database(mm *v1beta1.Mattermost) *unstructured.Unstructured {
 		spec := map[string]any{
 			"mysqlVersion": om.Version,
 			"replicas":     int64(*om.Replicas),
-			"secretName":   mysqlSecret(mm.Name),
+			"secretName":   mysqlSecret(mm),
 			"volumeSpec":   map[string]any{"persistentVolumeClaim": volumeClaim(om.StorageSize)},
 		}
 		set(spec, "backupSchedule", om.BackupSchedule)
@@ -134,7 +141,7 @@ func managed(mm *v1beta1.Mattermost, kind schema.GroupVersionKind, name string, 
 	object.SetGroupVersionKind(kind)
 	object.SetNamespace(mm.Namespace)
 	object.SetName(name)
-	object.SetLabels(map[string]string{resourceLabel: mm.Name})
+	object.SetLabels(map[string]string{resourceKey(mm): mm.Name})
 	setDataOwner(mm, object)
 	return object
 }
@@ -172,11 +179,11 @@ func literal(name, value string) corev1.EnvVar { return corev1.EnvVar{Name: name
 // mysqlEnv connects to a MySQL that is run for the installation. The name of the
 // database is the only part of its Secret that is spelled out.
 func mysqlEnv(mm *v1beta1.Mattermost, secrets map[string]Secret) []corev1.EnvVar {
-	name := cmp.Or(secrets[mysqlSecret(mm.Name)].Database, managedDatabaseName)
+	name := cmp.Or(secrets[mysqlSecret(mm)].Database, managedDatabaseName)
 	const login = "$(MYSQL_USERNAME):$(MYSQL_PASSWORD)@tcp("
 	return []corev1.EnvVar{
-		fromSecret("MYSQL_USERNAME", mysqlSecret(mm.Name), keyUser),
-		fromSecret("MYSQL_PASSWORD", mysqlSecret(mm.Name), keyPassword),
+		fromSecret("MYSQL_USERNAME", mysqlSecret(mm), keyUser),
+		fromSecret("MYSQL_PASSWORD", mysqlSecret(mm), keyPassword),
 		literal(keyReplicas, login+mysqlHost(mm, "mysql")+")/"+name+"?readTimeout=30s&writeTimeout=30s"),
 		literal("MM_CONFIG", "mysql://"+login+mysqlHost(mm, "mysql-master")+")/"+name+"?charset=utf8mb4,utf8&readTimeout=30s&writeTimeout=30s"),
 	}
@@ -227,14 +234,29 @@ func validateDatabase(mm *v1beta1.Mattermost) []Problem {
 		for field, value := range map[string]string{
 			"initBucketURL": om.InitBucketURL, "backupSchedule": om.BackupSchedule, "backupURL": om.BackupURL,
 			"backupRemoteDeletePolicy": om.BackupRemoteDeletePolicy, "backupSecretName": om.BackupSecretName, "backupRestoreSecretName": om.BackupRestoreSecretName,
+			"secret": om.Secret,
 		} {
 			if value != "" {
-				invalid(field, "It is for MySQL: remove it, and make a ScheduledBackup of CloudNativePG for the Cluster %q instead.", postgresName(mm.Name))
+				advice := fmt.Sprintf("make a ScheduledBackup of CloudNativePG for the Cluster %q instead", postgresName(mm.Name))
+				if field == "secret" {
+					advice = "read the one that CloudNativePG makes, " + postgresSecret(mm.Name)
+				}
+				invalid(field, "It is for MySQL: remove it, and %s.", advice)
 			}
 		}
 	}
-	problems = append(problems, validateStore("spec.database.operatorManaged", om.Replicas, om.StorageSize)...)
+	problems = append(problems, validateStore("spec.database.operatorManaged", databaseReplicas(mm), om.StorageSize)...)
 	return sorted(problems)
+}
+
+// databaseReplicas are those to validate: one that starts from a dump is made without
+// any first, in the older API.
+func databaseReplicas(mm *v1beta1.Mattermost) *int32 {
+	om := mm.Spec.Database.OperatorManaged
+	if v1alpha1(mm) && om.InitBucketURL != "" && om.Replicas != nil && *om.Replicas == 0 {
+		return nil
+	}
+	return om.Replicas
 }
 
 // validateStore returns what is wrong with the size of a managed store.

@@ -61,14 +61,14 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 		return p
 	}
 	if freeze := s.frozen(now); freeze != nil {
-		p.Why = append(p.Why, frozenNote("Mattermost/"+a.Mattermost.Name, freeze))
+		p.Why = append(p.Why, frozenNote(subjectOf(a.Mattermost), freeze))
 		if left := freeze.Until.Sub(now); p.Wake == 0 || left < p.Wake {
 			p.Wake = left
 		}
 		return p
 	}
 	if a.WritesBack {
-		p.Steps = append(p.Steps, plan.Step{Action: WriteBack{a.Mattermost}, Why: "the stored spec lacks defaults"})
+		p.Steps = append(p.Steps, plan.Step{Action: s.writeBack(a.Mattermost), Why: "the stored spec lacks defaults"})
 	}
 	p.Steps = append(p.Steps, a.Steps...)
 	return p
@@ -77,7 +77,20 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 // writesBack also holds for a spec with problems that Kubernetes cannot see: it
 // is the API's contract that what is stored is complete.
 func writesBack(s Snapshot) bool {
-	return s.Mattermost.Annotations[v1beta1.WriteBackAnnotation] != "off" && !equality.Semantic.DeepEqual(s.Mattermost.Spec, Default(s.Mattermost).Spec)
+	if s.Mattermost.Annotations[v1beta1.WriteBackAnnotation] == "off" {
+		return false
+	}
+	if s.view() {
+		return s.Complete != nil
+	}
+	return !equality.Semantic.DeepEqual(s.Mattermost.Spec, Default(s.Mattermost).Spec)
+}
+
+func (s Snapshot) writeBack(mm *v1beta1.Mattermost) plan.Action {
+	if s.view() {
+		return s.Complete
+	}
+	return WriteBack{mm}
 }
 
 func assess(s Snapshot) assessment {
@@ -100,7 +113,7 @@ func assessSpec(s Snapshot) assessment {
 	if a.Deleting {
 		return a // Everything carries an owner reference, so Kubernetes removes it.
 	}
-	a.Problems = slices.Concat(Validate(a.Mattermost), checkShape(a.Mattermost, a.Shape), Check(a.Mattermost, s.Secrets), checkClaim(a.Mattermost, s.Claim), checkCompanions(s), checkIngressClass(a.Mattermost, s.IngressClass))
+	a.Problems = slices.Concat(Validate(a.Mattermost), checkShape(a.Mattermost, a.Shape), Check(a.Mattermost, s.Secrets), checkClaim(a.Mattermost, s.Claim), checkCompanions(s), checkIngressClass(a.Mattermost, s.IngressClass), unselectable(a.Mattermost), s.Found)
 	// What runs keeps running as it is while there are problems, but deleting it must
 	// not delete data that is to be kept.
 	a.Steps = a.letGo()
@@ -112,9 +125,10 @@ func assessSpec(s Snapshot) assessment {
 	r, err := Render(running, s.Secrets, RenderOptions{
 		OmitReplicas: leavesReplicas(s, a.Mattermost), Claim: s.Claim, Credentials: rotated(s, a.Mattermost),
 		Shape: a.Shape, Budgeted: budgeted(s, a.Mattermost),
+		Set: s.Set, Serves: s.Serves, WithoutPods: s.WithoutPods,
 	})
 	if err == nil {
-		a.Upgrade, err = assessUpgrade(s, running, find(r.Objects, s.ref(deploymentKind, s.Mattermost.Name)))
+		a.Upgrade, err = assessUpgrade(s, running, find(r.Objects, s.ref(deploymentKind, s.name())))
 	}
 	if err != nil {
 		a.Problems = []Problem{{Path: "spec", Reason: v1beta1.ReasonInvalidSpec, Message: err.Error()}}
@@ -130,7 +144,7 @@ func assessSpec(s Snapshot) assessment {
 
 // converge fills in what has to change so that the objects are what exists.
 func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) {
-	deployment, jobServer := s.ref(deploymentKind, s.Mattermost.Name), s.ref(deploymentKind, JobServerName(s.Mattermost.Name))
+	deployment, jobServer := s.ref(deploymentKind, s.name()), s.ref(deploymentKind, JobServerName(s.Mattermost.Name))
 	a.Request.Wanted, a.Request.Keep = objects, map[plan.Ref]bool{}
 	if !a.Upgrade.Done() {
 		// The old version serves, and runs its jobs, until the database is ready
@@ -142,12 +156,20 @@ func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) 
 		// It is the user's from here on, even if we made it: the pods run as it.
 		a.Request.Keep[s.ref(serviceAccountKind, s.Mattermost.Name)] = true
 	}
+	for _, ref := range s.Keep {
+		a.Request.Keep[ref] = true
+	}
 	a.Request.Recreate = recreated(s, objects)
 	for _, job := range s.Jobs {
 		a.Request.Keep[plan.RefOf(jobKind, job.Namespace, job.Name)] = true // Those are the upgrade's to remove.
 	}
 	converging, conflicts := inventory.Converge(a.Request)
 	a.Conflicts = conflicts
+	if s.Set != nil {
+		a.Steps = slices.Concat(a.takeOver(s, converging), a.Upgrade.steps())
+		a.handOverReplicas(s, deployment)
+		return
+	}
 	a.Steps = slices.Concat(generate(a.Mattermost, s.Secrets), makeIngressClass(a.Mattermost, s.IngressClass), a.takeOver(s, converging), a.own(s), a.letGo(), a.takeOverStatus(s), a.Upgrade.steps())
 	a.handOverReplicas(s, deployment)
 }
@@ -156,7 +178,7 @@ func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) 
 // does not change, with the reason. Neither holds anything that is lost.
 func recreated(s Snapshot, objects []*unstructured.Unstructured) map[plan.Ref]string {
 	all := map[plan.Ref]string{}
-	service := s.ref(serviceKind, s.Mattermost.Name)
+	service := s.ref(serviceKind, s.name())
 	if intent := find(objects, service); intent != nil && s.Service != nil {
 		address, _, _ := unstructured.NestedString(intent.Object, "spec", "clusterIP")
 		if (address == corev1.ClusterIPNone) != (s.Service.Spec.ClusterIP == corev1.ClusterIPNone) {
@@ -241,7 +263,7 @@ func replicas(mm *v1beta1.Mattermost) int32 {
 
 // notes say what the plan is based on and what it waits for.
 func (a assessment) notes() []plan.Note {
-	subject := "Mattermost/" + a.Mattermost.Name
+	subject := subjectOf(a.Mattermost)
 	if a.Deleting {
 		return []plan.Note{{Subject: subject, Reason: v1beta1.ReasonDeleting, Message: "Kubernetes removes everything that the installation owns."}}
 	}

@@ -24,6 +24,7 @@ const pingPath = "/api/v4/system/ping"
 const defaultCheckTimeout = 5 * time.Minute
 
 func deployment(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) (*appsv1ac.DeploymentApplyConfiguration, error) {
+	name := nameOf(mm, options.Set)
 	main := container(mm, secrets, options)
 	if !options.strict() {
 		main.StartupProbe, main.Lifecycle = startupProbe(main.LivenessProbe), drainFirst()
@@ -36,19 +37,19 @@ func deployment(mm *v1beta1.Mattermost, secrets map[string]Secret, options Rende
 	if !options.strict() {
 		pods.WithTerminationGracePeriodSeconds(gracePeriod).WithTopologySpreadConstraints(spread(mm)...)
 	}
-	template := corev1ac.PodTemplateSpec().WithLabels(podLabels(mm)).WithSpec(pods)
+	template := corev1ac.PodTemplateSpec().WithLabels(podLabels(mm, options.Set)).WithSpec(pods)
 	if annotations := podAnnotations(mm, options); len(annotations) > 0 {
 		template.WithAnnotations(annotations)
 	}
 	spec := appsv1ac.DeploymentSpec().
-		WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector(mm))).
+		WithSelector(metav1ac.LabelSelector().WithMatchLabels(selecting(mm, name))).
 		WithStrategy(strategy(mm)).
 		WithRevisionHistoryLimit(historyLimit(mm)).
 		WithTemplate(template)
 	if !options.OmitReplicas {
 		spec.WithReplicas(replicas(mm))
 	}
-	return appsv1ac.Deployment(mm.Name, mm.Namespace).WithLabels(labels(mm)).WithOwnerReferences(owner(mm)).WithSpec(spec), nil
+	return appsv1ac.Deployment(name, mm.Namespace).WithLabels(labelled(mm, name)).WithOwnerReferences(owner(mm)).WithSpec(spec), nil
 }
 
 // strategy never has fewer pods than wanted, unless the user asks for all of

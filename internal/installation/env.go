@@ -54,11 +54,23 @@ func databaseEnv(mm *v1beta1.Mattermost, secrets map[string]Secret) []corev1.Env
 	if facts.Has(keyDatasource) {
 		datasource = keyDatasource
 	}
+	if v1alpha1(mm) {
+		return v1alpha1DatabaseEnv(name, facts)
+	}
 	env := []corev1.EnvVar{fromSecret("MM_CONFIG", name, keyConnection), fromSecret(keyDatasource, name, datasource)}
 	if facts.Has(keyReplicas) {
 		env = append(env, fromSecret(keyReplicas, name, keyReplicas))
 	}
 	return env
+}
+
+// v1alpha1DatabaseEnv is what pods of the older API are told of an external database.
+func v1alpha1DatabaseEnv(name string, facts Secret) []corev1.EnvVar {
+	var env []corev1.EnvVar
+	if facts.Has(keyReplicas) {
+		env = append(env, fromSecret(keyReplicas, name, keyReplicas))
+	}
+	return append(env, fromSecret("MM_CONFIG", name, keyConnection))
 }
 
 func fileStoreEnv(mm *v1beta1.Mattermost) []corev1.EnvVar {
@@ -69,18 +81,23 @@ func fileStoreEnv(mm *v1beta1.Mattermost) []corev1.EnvVar {
 		}
 	}
 	store := s3Of(mm)
-	env := []corev1.EnvVar{
-		literal("MM_FILESETTINGS_DRIVERNAME", "amazons3"),
+	driver := []corev1.EnvVar{literal("MM_FILESETTINGS_DRIVERNAME", "amazons3")}
+	where := []corev1.EnvVar{
 		literal("MM_FILESETTINGS_AMAZONS3BUCKET", store.bucket),
 		literal("MM_FILESETTINGS_AMAZONS3ENDPOINT", store.endpoint),
 		literal("MM_FILESETTINGS_AMAZONS3SSL", store.ssl),
 	}
-	if store.keyless {
-		return env
+	var keys []corev1.EnvVar
+	if !store.keyless {
+		keys = []corev1.EnvVar{
+			fromSecret("MM_FILESETTINGS_AMAZONS3ACCESSKEYID", store.secret, keyAccess),
+			fromSecret("MM_FILESETTINGS_AMAZONS3SECRETACCESSKEY", store.secret, keySecret),
+		}
 	}
-	return append(env,
-		fromSecret("MM_FILESETTINGS_AMAZONS3ACCESSKEYID", store.secret, keyAccess),
-		fromSecret("MM_FILESETTINGS_AMAZONS3SECRETACCESSKEY", store.secret, keySecret))
+	if v1alpha1(mm) {
+		return slices.Concat(driver, keys, where)
+	}
+	return slices.Concat(driver, where, keys)
 }
 
 func elasticSearchEnv(mm *v1beta1.Mattermost) []corev1.EnvVar {

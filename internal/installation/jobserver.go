@@ -33,7 +33,7 @@ func JobServerName(name string) string { return name + "-jobserver" }
 // Operator made it. It cannot be changed, so that a change of the user's labels
 // means another Deployment.
 func jobServerSelector(mm *v1beta1.Mattermost) map[string]string {
-	all := maps.Clone(podLabels(mm))
+	all := maps.Clone(podLabels(mm, nil))
 	all[appLabel] = jobServerLabel
 	return all
 }

@@ -16,8 +16,16 @@ const (
 	minioCheck  = "init-check-minio"
 )
 
-// MinioName is that of the MinIOInstance and of the Secret with its keys.
+// MinioName is that of the MinIOInstance, and of the generated Secret with its keys.
 func MinioName(name string) string { return name + "-minio" }
+
+// minioSecret holds the keys of MinIO.
+func minioSecret(mm *v1beta1.Mattermost) string {
+	if om := mm.Spec.FileStore.OperatorManaged; om != nil && om.Secret != "" {
+		return om.Secret
+	}
+	return MinioName(mm.Name)
+}
 
 // minioHost is where MinIO serves: the Service that its operator makes.
 func minioHost(mm *v1beta1.Mattermost) string {
@@ -46,7 +54,7 @@ func minio(mm *v1beta1.Mattermost, options RenderOptions) *unstructured.Unstruct
 	spec := map[string]any{
 		"replicas":    int64(*om.Replicas),
 		"mountPath":   "/export",
-		"credsSecret": map[string]any{"name": MinioName(mm.Name)},
+		"credsSecret": map[string]any{"name": minioSecret(mm)},
 		"volumeClaimTemplate": map[string]any{
 			"metadata": map[string]any{"name": MinioName(mm.Name)},
 			"spec":     volumeClaim(om.StorageSize),
@@ -70,8 +78,8 @@ func minioChecks(mm *v1beta1.Mattermost) []corev1.Container {
 		Name: minioBucket, Image: "minio/mc:RELEASE.2025-04-16T18-13-26Z", ImagePullPolicy: corev1.PullIfNotPresent,
 		Command: []string{"/bin/sh", "-c", fmt.Sprintf("mc config host add localminio %s $(MINIO_ACCESS_KEY) $(MINIO_SECRET_KEY) && mc mb localminio/%s -q -p", host, mm.Name)},
 		Env: []corev1.EnvVar{
-			fromSecret("MINIO_ACCESS_KEY", MinioName(mm.Name), keyAccess),
-			fromSecret("MINIO_SECRET_KEY", MinioName(mm.Name), keySecret),
+			fromSecret("MINIO_ACCESS_KEY", minioSecret(mm), keyAccess),
+			fromSecret("MINIO_SECRET_KEY", minioSecret(mm), keySecret),
 		},
 	}, {
 		Name: minioCheck, Image: "appropriate/curl:latest", ImagePullPolicy: corev1.PullIfNotPresent,
@@ -88,7 +96,7 @@ type s3 struct {
 
 func s3Of(mm *v1beta1.Mattermost) s3 {
 	if fileStore(mm) == fileStoreManaged {
-		return s3{bucket: mm.Name, endpoint: minioHost(mm), secret: MinioName(mm.Name), ssl: "false"}
+		return s3{bucket: mm.Name, endpoint: minioHost(mm), secret: minioSecret(mm), ssl: "false"}
 	}
 	e := mm.Spec.FileStore.External
 	return s3{bucket: e.Bucket, endpoint: e.URL, secret: e.Secret, ssl: "true", keyless: e.UseServiceAccount}

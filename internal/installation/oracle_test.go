@@ -1,17 +1,9 @@
 package installation
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
-	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,9 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/installation/oracletest"
 	"windlass.dev/internal/kit/plan"
 )
 
@@ -66,18 +58,18 @@ type oracle struct {
 func readOracle(t testing.TB, name string) oracle {
 	t.Helper()
 	o := oracle{secrets: map[string]Secret{}, want: map[plan.Ref]*unstructured.Unstructured{}}
-	for _, object := range readAll(t, filepath.Join("testdata", "oracles", name, "input.yaml")) {
+	for _, object := range oracletest.Documents(t, filepath.Join("testdata", "oracles", name, "input.yaml")) {
 		switch object.GetKind() {
 		case "Mattermost":
 			o.input = &v1beta1.Mattermost{}
-			convert(t, object, o.input)
+			oracletest.Convert(t, object, o.input)
 			o.input.UID = types.UID("uid-of-" + name)
 		case "PersistentVolumeClaim":
 			o.claim = &corev1.PersistentVolumeClaim{}
-			convert(t, object, o.claim)
+			oracletest.Convert(t, object, o.claim)
 		case "Secret":
 			secret := &corev1.Secret{}
-			convert(t, object, secret)
+			oracletest.Convert(t, object, secret)
 			secret.Data = map[string][]byte{}
 			for key, value := range secret.StringData {
 				secret.Data[key] = []byte(value)
@@ -85,42 +77,10 @@ func readOracle(t testing.TB, name string) oracle {
 			o.secrets[secret.Name] = FactsOf(Redact(secret))
 		}
 	}
-	for _, object := range readAll(t, filepath.Join("testdata", "oracles", name, "want.yaml")) {
+	for _, object := range oracletest.Documents(t, filepath.Join("testdata", "oracles", name, "want.yaml")) {
 		o.want[plan.RefTo(object)] = object
 	}
 	return o
-}
-
-func readAll(t testing.TB, path string) []*unstructured.Unstructured {
-	t.Helper()
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []*unstructured.Unstructured
-	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		err := decoder.Decode(object)
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		all = append(all, object)
-	}
-}
-
-func convert(t testing.TB, from *unstructured.Unstructured, to any) {
-	t.Helper()
-	content, err := from.MarshalJSON()
-	if err == nil {
-		err = json.Unmarshal(content, to)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func oracleNames(t testing.TB) []string {
@@ -176,7 +136,7 @@ func TestOracles(t *testing.T) {
 				if holdsData(ref) {
 					want.SetOwnerReferences(nil)
 				}
-				compareIntent(t, ref.String(), want.Object, normalized(object))
+				oracletest.Compare(t, ref.String(), want.Object, oracletest.Normalized(object), leaks)
 			}
 			compareSecrets(t, o.want, mm)
 			compareIngressClass(t, o.want, mm)
@@ -216,7 +176,7 @@ func compareSecrets(t *testing.T, want map[plan.Ref]*unstructured.Unstructured, 
 			continue // It was there before, and upstream left it alone; so do we.
 		}
 		want[ref].SetOwnerReferences(nil)
-		compareIntent(t, ref.String(), want[ref].Object, secret.Object)
+		oracletest.Compare(t, ref.String(), want[ref].Object, secret.Object, leaks)
 		delete(want, ref)
 	}
 }
@@ -234,7 +194,7 @@ func compareIngressClass(t *testing.T, want map[plan.Ref]*unstructured.Unstructu
 		unstructured.RemoveNestedField(made, "metadata", "creationTimestamp")
 		ref := plan.RefOf(schema.GroupKind{Group: "networking.k8s.io", Kind: "IngressClass"}, "", mm.Name)
 		want[ref].SetOwnerReferences(nil)
-		compareIntent(t, ref.String(), want[ref].Object, made)
+		oracletest.Compare(t, ref.String(), want[ref].Object, made, leaks)
 		delete(want, ref)
 	}
 }
@@ -247,62 +207,7 @@ func compareSpec(t *testing.T, want map[plan.Ref]*unstructured.Unstructured, mm 
 	if err != nil {
 		t.Fatal(err)
 	}
-	compareIntent(t, "spec", want[ref].Object["spec"], got["spec"])
-}
-
-func normalized(object *unstructured.Unstructured) map[string]any {
-	copied := object.DeepCopy()
-	owners, _, _ := unstructured.NestedSlice(copied.Object, "metadata", "ownerReferences")
-	for _, o := range owners {
-		delete(o.(map[string]any), "uid")
-	}
-	if len(owners) > 0 {
-		_ = unstructured.SetNestedSlice(copied.Object, owners, "metadata", "ownerReferences")
-	}
-	return copied.Object
-}
-
-// compareIntent fails when ours differs from upstream's, apart from what the
-// API server would add to ours.
-func compareIntent(t *testing.T, path string, want, got any) {
-	t.Helper()
-	switch want := want.(type) {
-	case map[string]any:
-		ours, ok := got.(map[string]any)
-		if !ok {
-			t.Errorf("%s: want a map, got %v", path, got)
-			return
-		}
-		for _, key := range slices.Sorted(maps.Keys(want)) {
-			if leaks[t.Name()+"/"+path+"."+key] {
-				continue
-			}
-			ourValue, sent := ours[key]
-			if sent {
-				compareIntent(t, path+"."+key, want[key], ourValue)
-			} else if !filledIn(path+"."+key, want[key]) {
-				t.Errorf("%s.%s: upstream has %v, we send nothing", path, key, want[key])
-			}
-		}
-		for _, key := range slices.Sorted(maps.Keys(ours)) {
-			if _, ok := want[key]; !ok {
-				t.Errorf("%s.%s: upstream has nothing, we send %v", path, key, ours[key])
-			}
-		}
-	case []any:
-		ours, ok := got.([]any)
-		if !ok || len(ours) != len(want) {
-			t.Errorf("%s: want %v, got %v", path, want, got)
-			return
-		}
-		for i := range want {
-			compareIntent(t, fmt.Sprintf("%s[%d]", path, i), want[i], ours[i])
-		}
-	default:
-		if !reflect.DeepEqual(want, got) {
-			t.Errorf("%s: want %v, got %v", path, want, got)
-		}
-	}
+	oracletest.Compare(t, "spec", want[ref].Object["spec"], got["spec"], leaks)
 }
 
 // leaks are labels of pods that upstream, by sharing a map, also puts where
@@ -311,67 +216,4 @@ var leaks = map[string]bool{
 	// There is no PostgreSQL 8.0.
 	"TestOracles/mysql-postgres-type/spec.database.operatorManaged.version":          true,
 	"TestOracles/pod-extra-labels-resource-labels/Deployment/mm.metadata.labels.own": true,
-}
-
-// filledInByServer are the fields, by the end of their path, that the API server
-// or a controller of Kubernetes fills in, with the value.
-var filledInByServer = map[string]any{
-	"annotations.deployment.kubernetes.io/revision":    "1",
-	"spec.progressDeadlineSeconds":                     int64(600),
-	"spec.template.spec.restartPolicy":                 "Always",
-	"spec.template.spec.schedulerName":                 "default-scheduler",
-	"spec.template.spec.dnsPolicy":                     "ClusterFirst",
-	"spec.template.spec.serviceAccount":                "mm",
-	"spec.template.spec.terminationGracePeriodSeconds": int64(30),
-	"terminationMessagePath":                           "/dev/termination-log",
-	"terminationMessagePolicy":                         "File",
-	"imagePullPolicy":                                  "IfNotPresent",
-	"httpGet.path":                                     "/",
-	"httpGet.scheme":                                   "HTTP",
-	"probe.successThreshold":                           int64(1),
-	"probe.timeoutSeconds":                             int64(1),
-	"defaultMode":                                      int64(420),
-	"fieldRef.apiVersion":                              "v1",
-	"expirationSeconds":                                int64(3600),
-	"protocol":                                         "TCP",
-	"spec.sessionAffinity":                             "None",
-	"spec.type":                                        "ClusterIP",
-	"spec.internalTrafficPolicy":                       "Cluster",
-	"spec.ipFamilyPolicy":                              "SingleStack",
-	"spec.allocateLoadBalancerNodePorts":               true,
-	"spec.externalTrafficPolicy":                       "Cluster",
-	"spec.volumeMode":                                  "Filesystem",
-	"spec.storageClassName":                            "standard", // The default class.
-	"probe.periodSeconds":                              int64(10),
-	"probe.failureThreshold":                           int64(3),
-}
-
-// filledIn reports whether the value is what Kubernetes puts there by itself.
-func filledIn(path string, value any) bool {
-	if reflect.DeepEqual(value, map[string]any{}) {
-		return true // An empty structure says nothing.
-	}
-	path = strings.NewReplacer("livenessProbe", "probe", "readinessProbe", "probe", "startupProbe", "probe").Replace(path)
-	if strings.HasSuffix(path, "annotations") {
-		all, _ := value.(map[string]any)
-		return len(all) == 1 && all["deployment.kubernetes.io/revision"] != nil || strings.HasPrefix(path, "PersistentVolumeClaim/")
-	}
-	if strings.HasPrefix(path, "MysqlCluster/") && strings.HasSuffix(path, ".podSpec") || strings.HasPrefix(path, "MinIOInstance/") && strings.HasSuffix(path, ".scheduler") {
-		return true // Nothing but empty values.
-	}
-	if strings.HasPrefix(path, "PersistentVolumeClaim/") && (strings.HasSuffix(path, ".spec.volumeName") || strings.HasSuffix(path, ".finalizers")) {
-		return true // It is bound and protected.
-	}
-	if strings.HasSuffix(path, ".spec.clusterIPs") || strings.HasSuffix(path, ".spec.ipFamilies") {
-		return true
-	}
-	if strings.HasSuffix(path, ".imagePullPolicy") && value == "Always" {
-		return true // What the tag latest means.
-	}
-	for end, standard := range filledInByServer {
-		if strings.HasSuffix(path, "."+end) && reflect.DeepEqual(standard, value) {
-			return true
-		}
-	}
-	return false
 }

@@ -72,7 +72,7 @@ func (a *assessment) takeBack(s Snapshot) {
 		a.Steps = append(a.Steps, plan.Step{Action: a.handOver(live), Why: whyReleased})
 	}
 	a.Release.Over = len(ours) == 0 && (said(s.Mattermost) || !hasManager(s.Mattermost.ManagedFields, StatusManager))
-	if a.Release.Over {
+	if a.Release.Over && s.Set == nil {
 		a.Steps = handOverResource(s)
 	}
 }
@@ -124,7 +124,7 @@ func (a *assessment) blockers(s Snapshot) []string {
 		all = append(all, "Requests come by way of spec.httpRoute, which the Mattermost Operator does not know: use spec.ingress.")
 	}
 	running := slices.ContainsFunc(s.Jobs, func(job batchv1.Job) bool {
-		return isUpgradeJob(a.Mattermost, &job) && !jobIs(&job, batchv1.JobComplete) && !jobIs(&job, batchv1.JobFailed)
+		return isUpgradeJob(s.name(), &job) && UnfinishedJob(&job)
 	})
 	switch {
 	case rolledBack(a.Mattermost).From != "":
@@ -155,7 +155,7 @@ func (a *assessment) handOver(live inventory.Live) plan.HandOver {
 func handOverResource(s Snapshot) []plan.Step {
 	var steps []plan.Step
 	action := plan.HandOver{
-		Ref: s.ref(v1beta1.GroupVersion.WithKind("Mattermost").GroupKind(), s.Mattermost.Name), UID: s.Mattermost.UID,
+		Ref: s.ref(kindOf(s.Mattermost).GroupKind(), s.Mattermost.Name), UID: s.Mattermost.UID,
 		From: []string{Manager}, To: Former,
 	}
 	if hasManager(s.Mattermost.ManagedFields, Manager) {

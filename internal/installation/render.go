@@ -26,6 +26,12 @@ type RenderOptions struct {
 	Budgeted bool
 	// Credentials is what the pods say of theirs; empty for nothing.
 	Credentials string
+	// Set is the one whose objects are rendered; nil for the installation's own.
+	Set *Set
+	// Serves is the set to whose pods the Service sends; empty for its own.
+	Serves string
+	// WithoutPods leaves out the Deployments: sets run in their place.
+	WithoutPods bool
 }
 
 // Rendering is what an installation consists of.
@@ -40,6 +46,9 @@ type Rendering struct {
 // patch that cannot be applied leaves its object as it is.
 func Render(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) (Rendering, error) {
 	var r Rendering
+	if options.Set != nil {
+		return r, r.addSet(mm, secrets, options)
+	}
 	servicePatched, err := r.add(service(mm, options), servicePatch(mm), patchService)
 	if err != nil {
 		return r, err
@@ -61,7 +70,7 @@ func Render(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOpt
 		intents = append(intents, corev1ac.ServiceAccount(mm.Name, mm.Namespace).WithOwnerReferences(owner(mm)))
 	}
 	intents = append(intents, role(mm), roleBinding(mm))
-	if i := ingress(mm); i != nil {
+	if i := ingress(mm, options); i != nil {
 		intents = append(intents, i)
 	}
 	if route := httpRoute(mm); route != nil {
@@ -72,9 +81,30 @@ func Render(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOpt
 			return r, err
 		}
 	}
+	if options.WithoutPods {
+		return r, nil
+	}
 	deploymentPatched, err := r.addDeployments(mm, secrets, options)
 	r.Patches = patchStatus(mm, servicePatched, deploymentPatched)
 	return r, err
+}
+
+// addSet adds the objects of a set. It has no patches: the older API knows none.
+func (r *Rendering) addSet(mm *v1beta1.Mattermost, secrets map[string]Secret, options RenderOptions) error {
+	d, err := deployment(mm, secrets, options)
+	if err != nil {
+		return err
+	}
+	intents := []any{service(mm, options)}
+	if i := ingress(mm, options); i != nil {
+		intents = append(intents, i)
+	}
+	for _, intent := range append(intents, d) {
+		if _, err := r.add(intent, "", nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addDeployments adds the pods' and, if there is one, the job server's. The
@@ -129,7 +159,7 @@ func toUnstructured(intent any) (*unstructured.Unstructured, error) {
 
 func owner(mm *v1beta1.Mattermost) *metav1ac.OwnerReferenceApplyConfiguration {
 	return metav1ac.OwnerReference().
-		WithAPIVersion(v1beta1.GroupVersion.String()).WithKind("Mattermost").
+		WithAPIVersion(kindOf(mm).GroupVersion().String()).WithKind(kindOf(mm).Kind).
 		WithName(mm.Name).WithUID(mm.UID).
 		WithController(true).WithBlockOwnerDeletion(true)
 }

@@ -25,6 +25,16 @@ const messageLimit = 1024
 
 // Report returns a copy of the resource with the status it should now have.
 func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
+	mm := ReportAll(s, p, outcome, now)
+	if OnlyCounts(s.Mattermost, mm.Status, now) {
+		return s.Mattermost.DeepCopy()
+	}
+	return mm
+}
+
+// ReportAll is Report with each change of the pod counts, also those that are not worth
+// a write.
+func ReportAll(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
 	a := assess(s)
 	a.freeze(p)
 	if mm := a.reportRelease(s, outcome, now); mm != nil {
@@ -56,16 +66,13 @@ func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 	c.summary(summary)
 	c.paused(a)
 	c.released(a)
-	c.warned(warnings(s, a.Shape))
+	c.warned(append(warnings(s, a.Shape), s.Warnings...))
 	if !a.Deleting {
 		c.set(databaseCondition(s, a))
 		c.set(fileStoreCondition(s, a))
 		c.set(endpointCondition(a, h))
 		c.patches(a)
 		c.upgrade(a.Upgrade)
-	}
-	if untilCounts(s.Mattermost, now) > 0 && sameButCounts(s.Mattermost.Status, mm.Status) {
-		return s.Mattermost.DeepCopy()
 	}
 	return mm
 }
@@ -118,6 +125,12 @@ func untilCounts(stored *v1beta1.Mattermost, now time.Time) time.Duration {
 	return min(max(countsAfter-now.Sub(c.LastTransitionTime.Time), 0), countsAfter)
 }
 
+// OnlyCounts reports whether nothing but the pod counts has changed, and that is not
+// worth a write yet.
+func OnlyCounts(stored *v1beta1.Mattermost, now v1beta1.MattermostStatus, at time.Time) bool {
+	return untilCounts(stored, at) > 0 && sameButCounts(stored.Status, now)
+}
+
 func sameButCounts(a, b v1beta1.MattermostStatus) bool {
 	a.Replicas, a.UpdatedReplicas = b.Replicas, b.UpdatedReplicas
 	return equality.Semantic.DeepEqual(a, b)
@@ -146,7 +159,7 @@ func generation(s Snapshot, a assessment, outcome plan.Outcome) int64 {
 		return s.Mattermost.Status.ObservedGeneration
 	}
 	for _, step := range outcome.Done {
-		if _, ok := step.Action.(WriteBack); ok {
+		if _, ok := step.Action.(WriteBack); ok || s.Complete != nil && step.Action == s.Complete {
 			return s.Mattermost.Generation + 1
 		}
 	}

@@ -33,7 +33,7 @@ func ownSecrets(mm *v1beta1.Mattermost) []string {
 	for _, c := range Companions(mm) {
 		switch c.Kind {
 		case mysqlClusterKind:
-			names = append(names, mysqlSecret(mm.Name))
+			names = append(names, generatedMySQLSecret(mm.Name))
 		case minioKind:
 			names = append(names, MinioName(mm.Name))
 		}

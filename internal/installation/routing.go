@@ -57,7 +57,8 @@ func ingressWanted(mm *v1beta1.Mattermost) bool {
 }
 
 func service(mm *v1beta1.Mattermost, options RenderOptions) *corev1ac.ServiceApplyConfiguration {
-	spec := corev1ac.ServiceSpec().WithSelector(selector(mm))
+	name := nameOf(mm, options.Set)
+	spec := corev1ac.ServiceSpec().WithSelector(selecting(mm, cmp.Or(options.Serves, name)))
 	if options.strict() {
 		// It sends requests to pods that cannot answer yet, too.
 		spec.WithPublishNotReadyAddresses(true)
@@ -75,8 +76,8 @@ func service(mm *v1beta1.Mattermost, options RenderOptions) *corev1ac.ServiceApp
 			spec.WithClusterIP(corev1.ClusterIPNone)
 		}
 	}
-	return corev1ac.Service(mm.Name, mm.Namespace).
-		WithLabels(labels(mm)).
+	return corev1ac.Service(name, mm.Namespace).
+		WithLabels(labelled(mm, name)).
 		WithAnnotations(mm.Spec.ServiceAnnotations).
 		WithOwnerReferences(owner(mm)).
 		WithSpec(spec)
@@ -97,7 +98,7 @@ func podPorts() []*corev1ac.ServicePortApplyConfiguration {
 
 // ingress returns the Ingress, for the AWS load balancer controller or for
 // another one; nil when there is to be none.
-func ingress(mm *v1beta1.Mattermost) *networkingv1ac.IngressApplyConfiguration {
+func ingress(mm *v1beta1.Mattermost, options RenderOptions) *networkingv1ac.IngressApplyConfiguration {
 	spec := networkingv1ac.IngressSpec()
 	var annotations map[string]string
 	switch routing(mm) {
@@ -117,8 +118,12 @@ func ingress(mm *v1beta1.Mattermost) *networkingv1ac.IngressApplyConfiguration {
 	default:
 		return nil
 	}
-	return networkingv1ac.Ingress(mm.Name, mm.Namespace).
-		WithLabels(labels(mm)).
+	if options.Set != nil {
+		annotations = options.Set.IngressAnnotations
+	}
+	name := nameOf(mm, options.Set)
+	return networkingv1ac.Ingress(name, mm.Namespace).
+		WithLabels(labelled(mm, name)).
 		WithAnnotations(annotations).
 		WithOwnerReferences(owner(mm)).
 		WithSpec(spec)

@@ -166,11 +166,15 @@ func References(mm *v1beta1.Mattermost) []string {
 	if mm.Spec.LicenseSecret != "" {
 		names = append(names, mm.Spec.LicenseSecret)
 	}
-	for _, g := range generated(mm) {
-		names = append(names, g.Name)
-	}
-	if managedDatabase(mm) == databasePostgres {
+	switch managedDatabase(mm) {
+	case databaseMySQL:
+		names = append(names, mysqlSecret(mm))
+	case databasePostgres:
 		names = append(names, postgresSecret(mm.Name))
+	case databaseOther: // Refused.
+	}
+	if fileStore(mm) == fileStoreManaged {
+		names = append(names, minioSecret(mm))
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

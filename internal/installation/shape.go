@@ -76,7 +76,7 @@ func budgeted(s Snapshot, mm *v1beta1.Mattermost) bool {
 // the installation's pods.
 func Covers(budget *policyv1.PodDisruptionBudget, mm *v1beta1.Mattermost) bool {
 	selects, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
-	return err == nil && selects.Matches(klabels.Set(podLabels(mm)))
+	return err == nil && selects.Matches(klabels.Set(podLabels(mm, nil)))
 }
 
 // standardObjects are those that the strict shape does without.

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/installation/oracletest"
 	"windlass.dev/internal/kit/inventory"
 )
 
@@ -41,7 +42,7 @@ func TestStandardShape(t *testing.T) {
 			}
 			var got bytes.Buffer
 			for _, object := range r.Objects {
-				content, err := yaml.Marshal(normalized(object))
+				content, err := yaml.Marshal(oracletest.Normalized(object))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -83,7 +83,31 @@ type Snapshot struct {
 	Freeze *coordinationv1.Lease
 	// Autoscaled says that a HorizontalPodAutoscaler sets the Deployment's replicas.
 	Autoscaled bool
+
+	// What follows is for a view: for a Mattermost that stands for a resource of another
+	// kind, whose kind it keeps.
+
+	// Set is the further set of pods that the snapshot is about; nil for the
+	// installation's own.
+	Set *Set
+	// Serves is the set to whose pods the Service sends; empty for the installation's own.
+	Serves string
+	// WithoutPods says that sets run in place of the installation's own pods.
+	WithoutPods bool
+	// Elsewhere says that a Job of another set's upgrade runs, or is about to.
+	Elsewhere bool
+	// Keep are objects that are not wanted and not to be removed yet.
+	Keep []plan.Ref
+	// Found are problems of the resource that the view does not show.
+	Found []Problem
+	// Warnings say what of the resource is carried out otherwise than its author may think.
+	Warnings []string
+	// Complete stores what the resource lacks of defaults; nil when it lacks nothing.
+	Complete plan.Action
 }
+
+// view reports whether the resource is of another kind.
+func (s Snapshot) view() bool { return kindOf(s.Mattermost).Group != v1beta1.GroupVersion.Group }
 
 // Names are the objects whose names an installation needs for itself, besides
 // its Companions, and its update Jobs, whose names hold a digest.

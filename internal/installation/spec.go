@@ -26,21 +26,11 @@ const (
 	resourceLabel     = "installation.mattermost.com/resource"
 )
 
-// selector returns the labels by which pods belong to an installation. They
-// cannot change in the life of a Deployment.
-func selector(mm *v1beta1.Mattermost) map[string]string {
-	return map[string]string{appLabel: "mattermost", installationLabel: mm.Name, resourceLabel: mm.Name}
-}
+// selector returns the labels by which pods belong to an installation.
+func selector(mm *v1beta1.Mattermost) map[string]string { return selecting(mm, mm.Name) }
 
-// labels returns the user's labels with those of the installation over them.
-func labels(mm *v1beta1.Mattermost) map[string]string {
-	all := maps.Clone(mm.Spec.ResourceLabels)
-	if all == nil {
-		all = map[string]string{}
-	}
-	maps.Copy(all, selector(mm))
-	return all
-}
+// labels returns those of the installation's objects.
+func labels(mm *v1beta1.Mattermost) map[string]string { return labelled(mm, mm.Name) }
 
 // image is the full name of the image. A digest may stand in for the version.
 func image(mm *v1beta1.Mattermost) string {
@@ -182,7 +172,10 @@ func ingressAnnotations(mm *v1beta1.Mattermost) map[string]string {
 	if mm.Spec.Ingress != nil {
 		theirs = mm.Spec.Ingress.Annotations
 	}
-	maps.Copy(all, allowed(theirs))
+	if !v1alpha1(mm) {
+		theirs = allowed(theirs)
+	}
+	maps.Copy(all, theirs)
 	return all
 }
 
@@ -203,11 +196,12 @@ func podAnnotations(mm *v1beta1.Mattermost, options RenderOptions) map[string]st
 }
 
 // podLabels returns those of the pods.
-func podLabels(mm *v1beta1.Mattermost) map[string]string {
-	all := labels(mm)
+func podLabels(mm *v1beta1.Mattermost, set *Set) map[string]string {
+	name := nameOf(mm, set)
+	all := labelled(mm, name)
 	if mm.Spec.PodTemplate != nil {
 		for key, value := range mm.Spec.PodTemplate.ExtraLabels {
-			all[key] = cmp.Or(selector(mm)[key], value)
+			all[key] = cmp.Or(selecting(mm, name)[key], value)
 		}
 	}
 	return all

@@ -60,12 +60,12 @@ func UpdateJob(mm *v1beta1.Mattermost, deployment *unstructured.Unstructured) (*
 	if u := mm.Spec.UpdateJob; u != nil && len(u.ExtraAnnotations) > 0 {
 		template.WithAnnotations(u.ExtraAnnotations)
 	}
-	name, err := upgradeJobName(mm, "-update-", template)
+	name, err := upgradeJobName(deployment.GetName(), "-update-", template)
 	if err != nil {
 		return nil, err
 	}
 	job := batchv1ac.Job(name, mm.Namespace).
-		WithLabels(map[string]string{appLabel: updateJobLabel, installationLabel: mm.Name}).
+		WithLabels(map[string]string{appLabel: updateJobLabel, installationLabel: deployment.GetName()}).
 		WithOwnerReferences(owner(mm)).
 		WithSpec(batchv1ac.JobSpec().WithBackoffLimit(updateJobRetries).WithActiveDeadlineSeconds(updateJobDeadline).WithTemplate(template))
 	return toUnstructured(job)
@@ -81,15 +81,15 @@ func updateJobLabels(mm *v1beta1.Mattermost) map[string]string {
 }
 
 // upgradeJobName holds a digest of what the Job does.
-func upgradeJobName(mm *v1beta1.Mattermost, infix string, does any) (string, error) {
+func upgradeJobName(of, infix string, does any) (string, error) {
 	content, err := json.Marshal(does)
 	if err != nil {
 		return "", fmt.Errorf("render Job: %w", err)
 	}
-	// The installation's name counts too, because a long one is cut off.
-	sum := sha256.Sum256(append([]byte(mm.Name+"\x00"), content...))
+	// The name counts too, because a long one is cut off.
+	sum := sha256.Sum256(append([]byte(of+"\x00"), content...))
 	suffix := infix + hex.EncodeToString(sum[:5])
-	name := mm.Name
+	name := of
 	if len(name) > maxJobName-len(suffix) {
 		name = strings.TrimRight(name[:maxJobName-len(suffix)], "-.")
 	}
@@ -113,7 +113,7 @@ func preUpgradeJob(mm *v1beta1.Mattermost, from *batchv1.CronJob, image string) 
 	}
 	// It has to be there until the database is being migrated, and to run at once.
 	spec.TTLSecondsAfterFinished, spec.Suspend = nil, nil
-	name, err := upgradeJobName(mm, "-pre-upgrade-", []any{image, spec})
+	name, err := upgradeJobName(mm.Name, "-pre-upgrade-", []any{image, spec})
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,18 @@ func preUpgradeJob(mm *v1beta1.Mattermost, from *batchv1.CronJob, image string) 
 }
 
 // isUpgradeJob tells our Jobs from others that the installation controls.
-func isUpgradeJob(mm *v1beta1.Mattermost, job *batchv1.Job) bool {
-	app := job.Labels[appLabel]
-	return (app == updateJobLabel || app == preUpgradeLabel) && job.Labels[installationLabel] == mm.Name
+func isUpgradeJob(of string, job *batchv1.Job) bool { return UpgradeJobOf(job) == of }
+
+// UpgradeJobOf names the installation, or the set of its pods, that a Job upgrades;
+// empty for none.
+func UpgradeJobOf(job *batchv1.Job) string {
+	if app := job.Labels[appLabel]; app == updateJobLabel || app == preUpgradeLabel {
+		return job.Labels[installationLabel]
+	}
+	return ""
+}
+
+// UnfinishedJob reports whether a Job has neither succeeded nor given up.
+func UnfinishedJob(job *batchv1.Job) bool {
+	return !jobIs(job, batchv1.JobComplete) && !jobIs(job, batchv1.JobFailed)
 }

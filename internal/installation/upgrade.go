@@ -28,6 +28,9 @@ type upgrade struct {
 	Jobs []upgradeJob
 	// migrating says that the Job that migrates the database exists.
 	migrating bool
+	// elsewhere says that a Job of another set's upgrade runs: two migrations of one
+	// database must not run side by side.
+	elsewhere bool
 	// Missing names the CronJob that the first of them is made of, if there is none.
 	Missing string
 	// Stale are Jobs of upgrades that are no longer wanted; they end before a
@@ -65,10 +68,14 @@ func (u upgrade) Failed() bool { return u.Needed && (u.Missing != "" || u.curren
 
 // assessUpgrade compares the live Deployment with the wanted one.
 func assessUpgrade(s Snapshot, mm *v1beta1.Mattermost, deployment *unstructured.Unstructured) (upgrade, error) {
-	u := upgrade{To: intendedImage(deployment)}
-	if s.Deployment != nil {
+	var u upgrade
+	if deployment != nil {
+		u.To = intendedImage(deployment)
+	}
+	if deployment != nil && s.Deployment != nil {
 		u.From = mainImage(s.Deployment)
 	}
+	u.elsewhere = s.Elsewhere
 	// On the way back the database stays as it is: it was migrated for the newer one.
 	if u.From != "" && u.From != u.To && rolledBack(Default(s.Mattermost)).From != u.From {
 		if err := u.needs(s, mm, deployment); err != nil {
@@ -77,7 +84,7 @@ func assessUpgrade(s Snapshot, mm *v1beta1.Mattermost, deployment *unstructured.
 	}
 	for i := range s.Jobs {
 		job := &s.Jobs[i]
-		if !isUpgradeJob(mm, job) {
+		if !isUpgradeJob(s.name(), job) {
 			continue
 		}
 		at := slices.IndexFunc(u.Jobs, func(j upgradeJob) bool { return j.Intent.GetName() == job.Name })
@@ -174,7 +181,7 @@ func (u upgrade) steps() []plan.Step {
 			Why:    "belongs to an upgrade that is over or no longer wanted",
 		})
 	}
-	if !u.Needed || u.Missing != "" || len(u.Stale) > 0 {
+	if !u.Needed || u.Missing != "" || len(u.Stale) > 0 || u.elsewhere {
 		return steps
 	}
 	if job := u.current(); job.Live == nil {

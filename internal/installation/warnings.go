@@ -55,6 +55,9 @@ func leftOut(stored *v1beta1.Mattermost, shape v1beta1.Shape) []string {
 			warn("%s.terminationGracePeriodSeconds: the strict shape leaves it out, as the Mattermost Operator does; use spec.resourcePatch to set it.", path)
 		}
 	}
+	if v1alpha1(stored) {
+		return all // Snippets are kept.
+	}
 	for path, annotations := range routeAnnotations(stored) {
 		for key := range annotations {
 			if _, kept := allowed(annotations)[key]; !kept {

@@ -24,12 +24,27 @@ const annotationLimit = 200_000
 
 func TestMattermostIsCompatible(t *testing.T) {
 	t.Parallel()
-	content, err := fs.ReadFile(config.FS, "crd/installation.mattermost.com_mattermosts.yaml")
+	compatible(t, "crd/installation.mattermost.com_mattermosts.yaml", "testdata/upstream-mattermosts.yaml")
+}
+
+func TestClusterInstallationIsCompatible(t *testing.T) {
+	t.Parallel()
+	compatible(t, "crd/mattermost.com_clusterinstallations.yaml", "testdata/upstream-clusterinstallations.yaml")
+}
+
+func TestMattermostRestoreDBIsCompatible(t *testing.T) {
+	t.Parallel()
+	compatible(t, "crd/mattermost.com_mattermostrestoredbs.yaml", "testdata/upstream-mattermostrestoredbs.yaml")
+}
+
+func compatible(t *testing.T, our, their string) {
+	t.Helper()
+	content, err := fs.ReadFile(config.FS, our)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ours := definition(t, content)
-	content, err = os.ReadFile("testdata/upstream-mattermosts.yaml")
+	content, err = os.ReadFile(their)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -305,6 +305,10 @@ type OperatorManagedDatabase struct {
 	// Version of the database.
 	// +optional
 	Version string `json:"version,omitempty"`
+	// Secret names a Secret with ROOT_PASSWORD, USER, PASSWORD and DATABASE, for mysql.
+	// One is generated when it is empty.
+	// +optional
+	Secret string `json:"secret,omitempty"`
 }
 
 // FileStore of an installation: one of its members.
@@ -375,6 +379,10 @@ type OperatorManagedFileStore struct {
 	// Resources of each replica.
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+	// Secret names a Secret with accesskey and secretkey. One is generated when it is
+	// empty.
+	// +optional
+	Secret string `json:"secret,omitempty"`
 }
 
 // ElasticSearch of an installation.
@@ -541,6 +549,15 @@ const (
 	ShapeStandard Shape = "Standard"
 )
 
+// Lineage is the older API from which an installation comes.
+// +kubebuilder:validation:Enum=V1alpha1
+type Lineage string
+
+// LineageV1alpha1 is that of a ClusterInstallation of mattermost.com/v1alpha1. Its
+// objects have that API's labels, selectors, and order of environment variables, so
+// that its pods go on as they are.
+const LineageV1alpha1 Lineage = "V1alpha1"
+
 // MattermostStatus is what an installation was last seen to be.
 type MattermostStatus struct {
 	// State is reconciling, ready or stable.
@@ -574,6 +591,10 @@ type MattermostStatus struct {
 	// makes, or as Windlass makes them for a new installation.
 	// +optional
 	Shape Shape `json:"shape,omitempty"`
+	// Lineage is the older API whose labels and selectors the objects keep; empty for
+	// none.
+	// +optional
+	Lineage Lineage `json:"lineage,omitempty"`
 	// Credentials is a digest of the Secrets with which the pods first ran. While
 	// the Secrets have another one, the pods carry it, so that they are replaced
 	// when it changes.

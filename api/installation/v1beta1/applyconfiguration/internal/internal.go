@@ -233,6 +233,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: dedicatedJobServer
       type:
         scalar: boolean
+- name: dev.windlass.api.installation.v1beta1.Lineage
+  scalar: string
 - name: dev.windlass.api.installation.v1beta1.LocalFileStore
   map:
     fields:
@@ -422,6 +424,9 @@ var schemaYAML = typed.YAMLObject(`types:
           - group
           - kind
           - name
+    - name: lineage
+      type:
+        namedType: dev.windlass.api.installation.v1beta1.Lineage
     - name: observedGeneration
       type:
         scalar: numeric
@@ -473,6 +478,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: resources
       type:
         namedType: io.k8s.api.core.v1.ResourceRequirements
+    - name: secret
+      type:
+        scalar: string
     - name: storageSize
       type:
         scalar: string
@@ -491,6 +499,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: resources
       type:
         namedType: io.k8s.api.core.v1.ResourceRequirements
+    - name: secret
+      type:
+        scalar: string
     - name: storageSize
       type:
         scalar: string

@@ -33,6 +33,9 @@ type MattermostStatusApplyConfiguration struct {
 	// Shape is what the objects are like: equal to what the Mattermost Operator
 	// makes, or as Windlass makes them for a new installation.
 	Shape *installationv1beta1.Shape `json:"shape,omitempty"`
+	// Lineage is the older API whose labels and selectors the objects keep; empty for
+	// none.
+	Lineage *installationv1beta1.Lineage `json:"lineage,omitempty"`
 	// Credentials is a digest of the Secrets with which the pods first ran. While
 	// the Secrets have another one, the pods carry it, so that they are replaced
 	// when it changes.
@@ -132,6 +135,14 @@ func (b *MattermostStatusApplyConfiguration) WithResourcePatch(value *ResourcePa
 // If called multiple times, the Shape field is set to the value of the last call.
 func (b *MattermostStatusApplyConfiguration) WithShape(value installationv1beta1.Shape) *MattermostStatusApplyConfiguration {
 	b.Shape = &value
+	return b
+}
+
+// WithLineage sets the Lineage field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Lineage field is set to the value of the last call.
+func (b *MattermostStatusApplyConfiguration) WithLineage(value installationv1beta1.Lineage) *MattermostStatusApplyConfiguration {
+	b.Lineage = &value
 	return b
 }
 

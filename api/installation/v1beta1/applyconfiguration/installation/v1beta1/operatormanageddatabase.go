@@ -33,6 +33,9 @@ type OperatorManagedDatabaseApplyConfiguration struct {
 	BackupRestoreSecretName *string `json:"backupRestoreSecretName,omitempty"`
 	// Version of the database.
 	Version *string `json:"version,omitempty"`
+	// Secret names a Secret with ROOT_PASSWORD, USER, PASSWORD and DATABASE, for mysql.
+	// One is generated when it is empty.
+	Secret *string `json:"secret,omitempty"`
 }
 
 // OperatorManagedDatabaseApplyConfiguration constructs a declarative configuration of the OperatorManagedDatabase type for use with
@@ -126,5 +129,13 @@ func (b *OperatorManagedDatabaseApplyConfiguration) WithBackupRestoreSecretName(
 // If called multiple times, the Version field is set to the value of the last call.
 func (b *OperatorManagedDatabaseApplyConfiguration) WithVersion(value string) *OperatorManagedDatabaseApplyConfiguration {
 	b.Version = &value
+	return b
+}
+
+// WithSecret sets the Secret field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Secret field is set to the value of the last call.
+func (b *OperatorManagedDatabaseApplyConfiguration) WithSecret(value string) *OperatorManagedDatabaseApplyConfiguration {
+	b.Secret = &value
 	return b
 }

@@ -17,6 +17,9 @@ type OperatorManagedFileStoreApplyConfiguration struct {
 	Replicas *int32 `json:"replicas,omitempty"`
 	// Resources of each replica.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
+	// Secret names a Secret with accesskey and secretkey. One is generated when it is
+	// empty.
+	Secret *string `json:"secret,omitempty"`
 }
 
 // OperatorManagedFileStoreApplyConfiguration constructs a declarative configuration of the OperatorManagedFileStore type for use with
@@ -46,5 +49,13 @@ func (b *OperatorManagedFileStoreApplyConfiguration) WithReplicas(value int32) *
 // If called multiple times, the Resources field is set to the value of the last call.
 func (b *OperatorManagedFileStoreApplyConfiguration) WithResources(value v1.ResourceRequirements) *OperatorManagedFileStoreApplyConfiguration {
 	b.Resources = &value
+	return b
+}
+
+// WithSecret sets the Secret field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Secret field is set to the value of the last call.
+func (b *OperatorManagedFileStoreApplyConfiguration) WithSecret(value string) *OperatorManagedFileStoreApplyConfiguration {
+	b.Secret = &value
 	return b
 }
