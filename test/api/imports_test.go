@@ -53,7 +53,7 @@ func packages(t *testing.T) map[string]goPackage {
 }
 
 // pure are the packages that decide. What they reach of ours is pure too.
-var pure = []string{"internal/installation", "internal/drain", "internal/rotation", "internal/admission", "internal/fleetrotation", "internal/nodeimage", "internal/nodegroup", "internal/kit/plan", "internal/kit/inventory", "internal/window", "internal/gate", "test/bench/rotationmodels"}
+var pure = []string{"internal/installation", "internal/clusterinstallation", "internal/drain", "internal/rotation", "internal/admission", "internal/fleetrotation", "internal/nodeimage", "internal/nodegroup", "internal/kit/plan", "internal/kit/inventory", "internal/window", "internal/gate", "test/bench/rotationmodels"}
 
 // impure are what a decision may not reach for by itself.
 func impure(imported string) bool {
@@ -128,9 +128,10 @@ func clockReads(t *testing.T, file string) string {
 // ports are what else a slice's controller may know: pure packages that it shares with
 // others, and the ports through which it reaches the world.
 var ports = map[string][]string{
-	"internal/rotation":  {"internal/drain", "internal/cloud"},
-	"internal/nodeimage": {"internal/cloud"},
-	"internal/nodegroup": {"internal/cloud"},
+	"internal/installation": {"internal/clusterinstallation"},
+	"internal/rotation":     {"internal/drain", "internal/cloud"},
+	"internal/nodeimage":    {"internal/cloud"},
+	"internal/nodegroup":    {"internal/cloud"},
 }
 
 // shared are what every controller may know beside the engine: the ways to others, and what
@@ -167,6 +168,8 @@ func forbidden(from, to string) string {
 		return "what decides knows the port and no cloud"
 	case slices.Contains([]string{"internal/cloud/cloudtest", "internal/cloud/clusterapi/clusterapitest", "internal/cloud/karpenter/karpentertest"}, to):
 		return "only tests know how providers are tested"
+	case to == "internal/installation/oracletest":
+		return "only tests know how the Mattermost Operator did it"
 	case isCluster(from) && !isCluster(to):
 		return "the development cluster knows nothing that runs on it"
 	case isCluster(to) && !isCluster(from) && !slices.Contains([]string{"internal/cli", "internal/demo", "test/bench"}, from):
@@ -219,6 +222,7 @@ func TestTheRulesForbid(t *testing.T) {
 	t.Parallel()
 	for _, c := range [][2]string{
 		{"api/installation/v1beta1", "internal/kit"}, {"internal/kit", "internal/installation"},
+		{"internal/clusterinstallation", "internal/installation/oracletest"}, {"internal/rotation/controller", "internal/clusterinstallation"},
 		{"internal/installation/controller", "internal/rotation/controller"}, {"internal/installation/controller", "internal/config"},
 		{"internal/fleetrotation/controller", "internal/installation"}, {"internal/installation/controller", "internal/fleetrotation"},
 		{"internal/install", "internal/installation/controller"}, {"internal/manager", "internal/cli"},

@@ -1,0 +1,68 @@
+package clusterinstallation
+
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"windlass.dev/api/installation/v1alpha1"
+	"windlass.dev/internal/installation"
+	"windlass.dev/internal/kit/plan"
+)
+
+// WriteBack stores the defaulted spec, as users of the Mattermost Operator's API expect.
+type WriteBack struct {
+	ClusterInstallation *v1alpha1.ClusterInstallation
+}
+
+func (w WriteBack) String() string {
+	return "write defaults to ClusterInstallation/" + w.ClusterInstallation.Name
+}
+
+// complete is the action that stores defaults; nil when none are lacking. A spec that
+// contradicts itself stays as it is.
+func complete(stored, ci *v1alpha1.ClusterInstallation, found []installation.Problem) plan.Action {
+	if len(found) > 0 || equality.Semantic.DeepEqual(stored.Spec, ci.Spec) {
+		return nil
+	}
+	return WriteBack{ci}
+}
+
+// migrationWarnings is where a migration begins: what is said of one that is asked for.
+// Until it is carried out, the installation goes on as it is.
+func migrationWarnings(ci *v1alpha1.ClusterInstallation) []string {
+	if !ci.Spec.Migrate {
+		return nil
+	}
+	return []string{"spec.migrate: a migration is not carried out by this version; the installation goes on as a ClusterInstallation."}
+}
+
+// Decide says what to do next about one installation, and why not more: what is to be
+// done about each of its views.
+func Decide(s Snapshot, now time.Time) plan.Plan {
+	var all plan.Plan
+	migrating := false
+	for i, world := range s.worlds() {
+		world.Elsewhere = world.Elsewhere || migrating
+		p := installation.Decide(world, now)
+		migrating = migrating || slices.ContainsFunc(p.Steps, func(step plan.Step) bool {
+			apply, ok := step.Action.(plan.Apply)
+			return ok && plan.RefTo(apply.Object).GroupKind() == jobKind
+		})
+		all.Steps = append(all.Steps, p.Steps...)
+		for _, note := range p.Why {
+			note.Subject, note.Message = inOurWords(note.Subject), inOurWords(note.Message)
+			if world.Set != nil && note.Subject == "ClusterInstallation/"+s.ClusterInstallation.Name {
+				note.Subject = "Deployment/" + world.Set.Name
+			}
+			if i == 0 || !slices.ContainsFunc(all.Why, func(n plan.Note) bool { return n.Reason == note.Reason && n.Message == note.Message }) {
+				all.Why = append(all.Why, note)
+			}
+		}
+		if p.Wake > 0 && (all.Wake == 0 || p.Wake < all.Wake) {
+			all.Wake = p.Wake
+		}
+	}
+	return all
+}
