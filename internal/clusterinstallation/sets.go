@@ -107,3 +107,14 @@ func statusOf(s v1alpha1.ClusterInstallationStatus) v1beta1.MattermostStatus {
 		Good: s.Good, RolledBackFrom: s.RolledBackFrom, Conditions: s.Conditions, Inventory: s.Inventory,
 	}
 }
+
+// References returns the names of the Secrets that decide what is rendered.
+func References(stored *v1alpha1.ClusterInstallation) []string {
+	return installation.References(Views(stored, nil)[0].Mattermost)
+}
+
+// Begun reports whether anything of the installation was ever made, as far as its
+// resource knows.
+func Begun(stored *v1alpha1.ClusterInstallation) bool {
+	return installation.Begun(&v1beta1.Mattermost{Status: statusOf(stored.Status)})
+}

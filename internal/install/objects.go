@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
 	windlassconfig "windlass.dev/internal/config"
 )
@@ -70,18 +71,22 @@ func protection() []*unstructured.Unstructured {
 	return []*unstructured.Unstructured{
 		named("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "", name, object{"spec": object{
 			"failurePolicy": "Fail",
-			"matchConstraints": object{"resourceRules": []any{object{
-				"apiGroups": []any{v1beta1.GroupVersion.Group}, "apiVersions": []any{"*"}, "operations": []any{"DELETE"}, "resources": []any{"mattermosts"},
-			}}},
+			"matchConstraints": object{"resourceRules": []any{
+				deletion(v1beta1.GroupVersion.Group, "mattermosts"), deletion(v1alpha1.GroupVersion.Group, "clusterinstallations"),
+			}},
 			"validations": []any{object{
 				"expression":        "!has(oldObject.metadata.annotations) || !('" + v1beta1.ProtectedAnnotation + "' in oldObject.metadata.annotations) || " + annotation + " != 'true'",
-				"messageExpression": "'Mattermost ' + oldObject.metadata.name + ' is protected: remove its annotation " + v1beta1.ProtectedAnnotation + " first'",
+				"messageExpression": "oldObject.kind + ' ' + oldObject.metadata.name + ' is protected: remove its annotation " + v1beta1.ProtectedAnnotation + " first'",
 			}},
 		}}),
 		named("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "", name, object{"spec": object{
 			"policyName": name, "validationActions": []any{"Deny"},
 		}}),
 	}
+}
+
+func deletion(group, resource string) object {
+	return object{"apiGroups": []any{group}, "apiVersions": []any{"*"}, "operations": []any{"DELETE"}, "resources": []any{resource}}
 }
 
 // confined makes, of each ClusterRole, a Role for each of the namespaces, and binds

@@ -128,7 +128,7 @@ func assessSpec(s Snapshot) assessment {
 		Set: s.Set, Serves: s.Serves, WithoutPods: s.WithoutPods,
 	})
 	if err == nil {
-		a.Upgrade, err = assessUpgrade(s, running, find(r.Objects, s.ref(deploymentKind, s.name())))
+		a.Upgrade, err = assessUpgrade(s, running, find(r.Objects, s.ref(deploymentKind, s.Name())))
 	}
 	if err != nil {
 		a.Problems = []Problem{{Path: "spec", Reason: v1beta1.ReasonInvalidSpec, Message: err.Error()}}
@@ -144,7 +144,7 @@ func assessSpec(s Snapshot) assessment {
 
 // converge fills in what has to change so that the objects are what exists.
 func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) {
-	deployment, jobServer := s.ref(deploymentKind, s.name()), s.ref(deploymentKind, JobServerName(s.Mattermost.Name))
+	deployment, jobServer := s.ref(deploymentKind, s.Name()), s.ref(deploymentKind, JobServerName(s.Mattermost.Name))
 	a.Request.Wanted, a.Request.Keep = objects, map[plan.Ref]bool{}
 	if !a.Upgrade.Done() {
 		// The old version serves, and runs its jobs, until the database is ready
@@ -178,7 +178,7 @@ func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) 
 // does not change, with the reason. Neither holds anything that is lost.
 func recreated(s Snapshot, objects []*unstructured.Unstructured) map[plan.Ref]string {
 	all := map[plan.Ref]string{}
-	service := s.ref(serviceKind, s.name())
+	service := s.ref(serviceKind, s.Name())
 	if intent := find(objects, service); intent != nil && s.Service != nil {
 		address, _, _ := unstructured.NestedString(intent.Object, "spec", "clusterIP")
 		if (address == corev1.ClusterIPNone) != (s.Service.Spec.ClusterIP == corev1.ClusterIPNone) {

@@ -40,7 +40,7 @@ type health struct {
 // assessHealth reads the snapshot; applied is what this pass has written since.
 func assessHealth(s Snapshot, mm *v1beta1.Mattermost, wanted []*unstructured.Unstructured, applied map[plan.Ref]string) health {
 	h := health{Wanted: replicas(mm), Endpoint: noEndpoint, Routed: true, JobsRun: true}
-	if intent := find(wanted, s.ref(deploymentKind, s.name())); intent != nil {
+	if intent := find(wanted, s.ref(deploymentKind, s.Name())); intent != nil {
 		// A patch may have changed it.
 		if n, ok, _ := unstructured.NestedInt64(intent.Object, "spec", "replicas"); ok {
 			h.Wanted = int32(n)
@@ -49,7 +49,7 @@ func assessHealth(s Snapshot, mm *v1beta1.Mattermost, wanted []*unstructured.Uns
 	if s.WithoutPods {
 		h.Wanted, h.Observed = 0, true
 	}
-	h.route(s, mm, find(wanted, s.ref(ingressKind, s.name())), applied)
+	h.route(s, mm, find(wanted, s.ref(ingressKind, s.Name())), applied)
 	if s.Deployment != nil {
 		h.rollOut(s)
 	}

@@ -78,8 +78,8 @@ func nameOf(mm *v1beta1.Mattermost, set *Set) string {
 	return set.Name
 }
 
-// name is that of the objects which the snapshot is about.
-func (s Snapshot) name() string { return nameOf(s.Mattermost, s.Set) }
+// Name is that of the objects which the snapshot is about.
+func (s Snapshot) Name() string { return nameOf(s.Mattermost, s.Set) }
 
 // unselectable says why pods with the user's labels could not be selected.
 func unselectable(mm *v1beta1.Mattermost) []Problem {

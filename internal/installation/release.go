@@ -124,7 +124,7 @@ func (a *assessment) blockers(s Snapshot) []string {
 		all = append(all, "Requests come by way of spec.httpRoute, which the Mattermost Operator does not know: use spec.ingress.")
 	}
 	running := slices.ContainsFunc(s.Jobs, func(job batchv1.Job) bool {
-		return isUpgradeJob(s.name(), &job) && UnfinishedJob(&job)
+		return isUpgradeJob(s.Name(), &job) && UnfinishedJob(&job)
 	})
 	switch {
 	case rolledBack(a.Mattermost).From != "":

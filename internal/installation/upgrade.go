@@ -84,7 +84,7 @@ func assessUpgrade(s Snapshot, mm *v1beta1.Mattermost, deployment *unstructured.
 	}
 	for i := range s.Jobs {
 		job := &s.Jobs[i]
-		if !isUpgradeJob(s.name(), job) {
+		if !isUpgradeJob(s.Name(), job) {
 			continue
 		}
 		at := slices.IndexFunc(u.Jobs, func(j upgradeJob) bool { return j.Intent.GetName() == job.Name })

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	older "windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
@@ -72,7 +73,7 @@ type Hooks struct {
 // Scheme returns a scheme with every kind that Windlass reads or writes.
 func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), older.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
 	return scheme, nil
@@ -207,13 +208,11 @@ func metricsOptions(cfg config.Metrics) metricsserver.Options {
 // addControllers puts every controller behind the lease that it acts under.
 func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host, hooks Hooks) error {
 	if !cfg.Installations.Disabled {
-		runnable, err := installations.New(ctx, host, installations.Options{
-			Concurrency: cfg.Installations.Concurrency, NewShape: v1beta1.Shape(cfg.Installations.Shape), Namespace: cfg.Namespace,
-		})
+		runnables, err := installationControllers(ctx, cfg, host)
 		if err != nil {
 			return fmt.Errorf("installations controller: %w", err)
 		}
-		if err := addLed(mgr, cfg, cfg.Installations.Lease, hooks, runnable); err != nil {
+		if err := addLed(mgr, cfg, cfg.Installations.Lease, hooks, runnables...); err != nil {
 			return err
 		}
 	}
@@ -227,6 +226,20 @@ func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Con
 		return fmt.Errorf("fleet controller: %w", err)
 	}
 	return nil
+}
+
+// installationControllers are those of the newer API and of the older one. They act under
+// one lease, which is that of the Mattermost Operator, who runs both too.
+func installationControllers(ctx context.Context, cfg config.Configuration, host kit.Host) ([]ctrlmanager.Runnable, error) {
+	options := installations.Options{
+		Concurrency: cfg.Installations.Concurrency, NewShape: v1beta1.Shape(cfg.Installations.Shape), Namespace: cfg.Namespace,
+	}
+	newer, err := installations.New(ctx, host, options)
+	if err != nil || !served(host, installations.ClusterInstallations) {
+		return []ctrlmanager.Runnable{newer}, err
+	}
+	legacy, err := installations.NewClusterInstallations(ctx, host, options)
+	return []ctrlmanager.Runnable{newer, legacy}, err
 }
 
 func addRotations(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host, hooks Hooks) error {

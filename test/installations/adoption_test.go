@@ -149,19 +149,24 @@ func formerly(object client.Object, subresource string) bool {
 // objects that it made of it, and waits until they run. It returns the latter.
 func leave(t testing.TB, c client.Client, namespace, oracle string) []*unstructured.Unstructured {
 	t.Helper()
-	folder := filepath.Join("..", "..", "internal", "installation", "testdata", "oracles", oracle)
+	return leaveIn(t, c, namespace, filepath.Join("..", "..", "internal", "installation", "testdata", "oracles", oracle), "want.yaml")
+}
+
+// leaveIn is leave for a folder, and the file with what was made.
+func leaveIn(t testing.TB, c client.Client, namespace, folder, made string) []*unstructured.Unstructured {
+	t.Helper()
 	mm := &unstructured.Unstructured{}
 	given := map[string]bool{}
 	for _, object := range documents(t, filepath.Join(folder, "input.yaml"), namespace) {
 		createAsFormer(object, t, c)
 		given[object.GetKind()+object.GetName()] = true
-		if object.GetKind() == "Mattermost" {
+		if object.GetKind() == "Mattermost" || object.GetKind() == "ClusterInstallation" {
 			mm = object
 		}
 	}
 	var left []*unstructured.Unstructured
-	for _, object := range documents(t, filepath.Join(folder, "want.yaml"), namespace) {
-		if object.GetKind() == "Mattermost" {
+	for _, object := range documents(t, filepath.Join(folder, made), namespace) {
+		if object.GetKind() == mm.GetKind() {
 			writeBack(t, c, mm, object)
 			continue
 		}

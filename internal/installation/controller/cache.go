@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,7 +18,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/clusterinstallation"
 	"windlass.dev/internal/installation"
 	"windlass.dev/internal/kit"
 )
@@ -28,6 +31,12 @@ var (
 		New:              func() client.Object { return &v1beta1.Mattermost{} },
 		NewList:          func() client.ObjectList { return &v1beta1.MattermostList{} },
 		Named:            true, // It owns, and is not owned.
+	}
+	clusterInstallations = kit.Kind{
+		GroupVersionKind: v1alpha1.GroupVersion.WithKind("ClusterInstallation"),
+		New:              func() client.Object { return &v1alpha1.ClusterInstallation{} },
+		NewList:          func() client.ObjectList { return &v1alpha1.ClusterInstallationList{} },
+		Named:            true, // As a Mattermost.
 	}
 	deployments = kit.Kind{
 		GroupVersionKind: appsv1.SchemeGroupVersion.WithKind("Deployment"),
@@ -76,6 +85,7 @@ var (
 // look into, the cache holds the metadata only.
 var written = append(kit.Kinds{
 	mattermosts,
+	clusterInstallations,
 	services,
 	claims,
 	kit.Metadata(corev1.SchemeGroupVersion.WithKind("ServiceAccount")),
@@ -143,7 +153,11 @@ func StripMetadata(item any) (any, error) {
 		delete(companion.Object, "spec")
 	}
 	_, generated := item.(*corev1.Secret) // Those that we made are not applied, but updated.
-	_, resource := item.(*v1beta1.Mattermost)
+	resource := false
+	switch item.(type) {
+	case *v1beta1.Mattermost, *v1alpha1.ClusterInstallation:
+		resource = true
+	}
 	var ours []metav1.ManagedFieldsEntry
 	for _, entry := range object.GetManagedFields() {
 		theirs := entry.Manager == installation.Former && entry.Operation == metav1.ManagedFieldsOperationUpdate
@@ -167,7 +181,9 @@ func StripMetadata(item any) (any, error) {
 // mine reports whether an installation controls the object.
 func mine(object metav1.Object) bool {
 	owner := metav1.GetControllerOf(object)
-	return owner != nil && owner.Kind == "Mattermost" && strings.HasPrefix(owner.APIVersion, v1beta1.GroupVersion.Group+"/")
+	return owner != nil && slices.ContainsFunc([]kit.Kind{mattermosts, clusterInstallations}, func(k kit.Kind) bool {
+		return owner.Kind == k.Kind && strings.HasPrefix(owner.APIVersion, k.Group+"/")
+	})
 }
 
 func keepDeployment(d *appsv1.Deployment) {
@@ -189,7 +205,7 @@ func keepDeployment(d *appsv1.Deployment) {
 func keepService(s *corev1.Service) {
 	kept := corev1.ServiceSpec{}
 	if mine(s) {
-		kept.Type, kept.ClusterIP = s.Spec.Type, s.Spec.ClusterIP
+		kept.Type, kept.ClusterIP, kept.Selector = s.Spec.Type, s.Spec.ClusterIP, s.Spec.Selector
 	} else {
 		s.Status, s.Annotations, s.Labels = corev1.ServiceStatus{}, nil, nil
 	}
@@ -252,11 +268,14 @@ const (
 )
 
 func bySecret(object client.Object) []string {
-	mm, ok := object.(*v1beta1.Mattermost)
-	if !ok {
+	switch resource := object.(type) {
+	case *v1beta1.Mattermost:
+		return installation.References(resource)
+	case *v1alpha1.ClusterInstallation:
+		return clusterinstallation.References(resource)
+	default:
 		return nil
 	}
-	return installation.References(mm)
 }
 
 func byClaim(object client.Object) []string {

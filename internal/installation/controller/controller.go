@@ -1,6 +1,6 @@
-// Package controller runs Mattermost installations: it reads what a decision
-// needs from the cache, lets the pure package installation decide, and carries
-// the plan out. It owns the objects that installations are made of and touches
+// Package controller runs Mattermost installations, of the newer API and of the older
+// one: it reads what a decision needs from the cache, lets the pure packages installation
+// and clusterinstallation decide, and carries the plan out. It owns the objects that installations are made of and touches
 // no others; databases and file stores it only reads about.
 package controller
 
@@ -19,9 +19,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -29,7 +30,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/clusterinstallation"
 	"windlass.dev/internal/installation"
 	"windlass.dev/internal/kit"
 )
@@ -108,9 +111,9 @@ func watch(c controller.Controller, host kit.Host) error {
 		c.Watch(source.Kind[client.Object](host.Cache, &appsv1.ReplicaSet{}, kit.Enqueue(kit.Settle, ownersName))),
 		c.Watch(source.Kind[client.Object](host.Cache, &autoscalingv2.HorizontalPodAutoscaler{}, kit.Enqueue(kit.Settle, targetsName))),
 		c.Watch(source.Kind[client.Object](host.Cache, &policyv1.PodDisruptionBudget{}, kit.Enqueue(kit.Settle, covered(host.Reader)))),
-		c.Watch(source.Kind[client.Object](host.Cache, &corev1.Secret{}, kit.Enqueue(kit.Settle, referring(host.Reader, secretIndex)))),
-		c.Watch(source.Kind[client.Object](host.Cache, &corev1.PersistentVolumeClaim{}, kit.Enqueue(kit.Settle, referring(host.Reader, claimIndex)))),
-		c.Watch(source.Kind[client.Object](host.Cache, &coordinationv1.Lease{}, kit.Enqueue(kit.Settle, waiting(host.Reader)))),
+		c.Watch(source.Kind[client.Object](host.Cache, &corev1.Secret{}, kit.Enqueue(kit.Settle, referring(host.Reader, mattermosts, secretIndex)))),
+		c.Watch(source.Kind[client.Object](host.Cache, &corev1.PersistentVolumeClaim{}, kit.Enqueue(kit.Settle, referring(host.Reader, mattermosts, claimIndex)))),
+		c.Watch(source.Kind[client.Object](host.Cache, &coordinationv1.Lease{}, kit.Enqueue(kit.Settle, waiting(host.Reader, mattermosts)))),
 	}
 	for _, kind := range written.Owned() {
 		problems = append(problems, c.Watch(source.Kind(host.Cache, kind.Object(), kit.EnqueueOwner(mattermosts.GroupKind()))))
@@ -134,7 +137,7 @@ func ownersName(_ context.Context, object client.Object) []types.NamespacedName 
 // companionsNames wakes the installation that a companion is for, and those that
 // name a CronJob.
 func companionsNames(cache client.Reader) func(context.Context, client.Object) []types.NamespacedName {
-	named := referring(cache, preUpgradeIndex)
+	named := referring(cache, mattermosts, preUpgradeIndex)
 	return func(ctx context.Context, object client.Object) []types.NamespacedName {
 		switch object.(type) {
 		case *batchv1.CronJob:
@@ -153,7 +156,7 @@ func companionsNames(cache client.Reader) func(context.Context, client.Object) [
 func namesakes(ctx context.Context, cache client.Reader, name string) []types.NamespacedName {
 	var list v1beta1.MattermostList
 	if err := cache.List(ctx, &list); err != nil {
-		return nil // As in referring.
+		return nil // As in namesOf.
 	}
 	var names []types.NamespacedName
 	for i := range list.Items {
@@ -181,7 +184,7 @@ func sharingHosts(cache client.Reader) func(context.Context, client.Object) []ty
 		}
 		all, err := namesakesOf(ctx, cache, mm)
 		if err != nil {
-			return nil // As in referring.
+			return nil // As in namesOf.
 		}
 		return slices.Concat(slices.Collect(maps.Values(all))...)
 	}
@@ -206,20 +209,38 @@ func namesakesOf(ctx context.Context, cache client.Reader, mm *v1beta1.Mattermos
 }
 
 // waiting wakes the installations of which nothing was made yet.
-func waiting(cache client.Reader) func(context.Context, client.Object) []types.NamespacedName {
+func waiting(cache client.Reader, kind kit.Kind) func(context.Context, client.Object) []types.NamespacedName {
 	return func(ctx context.Context, _ client.Object) []types.NamespacedName {
-		var list v1beta1.MattermostList
-		if err := cache.List(ctx, &list); err != nil {
-			return nil // As in referring.
-		}
-		var names []types.NamespacedName
-		for i := range list.Items {
-			if !installation.Begun(&list.Items[i]) {
-				names = append(names, client.ObjectKeyFromObject(&list.Items[i]))
+		return namesOf(ctx, cache, kind, func(object client.Object) bool {
+			switch resource := object.(type) {
+			case *v1beta1.Mattermost:
+				return !installation.Begun(resource)
+			case *v1alpha1.ClusterInstallation:
+				return !clusterinstallation.Begun(resource)
+			default:
+				return false
 			}
-		}
-		return names
+		})
 	}
+}
+
+// namesOf are the resources of a kind that are listed and wanted.
+func namesOf(ctx context.Context, cache client.Reader, kind kit.Kind, wanted func(client.Object) bool, options ...client.ListOption) []types.NamespacedName {
+	list := kind.List()
+	if err := cache.List(ctx, list, options...); err != nil {
+		// The cache only fails when it is not filled yet, and then every
+		// installation is still to be looked at anyway.
+		ctrl.LoggerFrom(ctx).V(1).Info("Did not look for installations", "kind", kind.Kind, "reason", err.Error())
+		return nil
+	}
+	var names []types.NamespacedName
+	_ = meta.EachListItem(list, func(item runtime.Object) error { // None of them fails.
+		if object, ok := item.(client.Object); ok && wanted(object) {
+			names = append(names, client.ObjectKeyFromObject(object))
+		}
+		return nil
+	})
+	return names
 }
 
 // covered wakes the installations whose pods a disruption budget counts that none of
@@ -233,7 +254,7 @@ func covered(cache client.Reader) func(context.Context, client.Object) []types.N
 		}
 		var list v1beta1.MattermostList
 		if err := cache.List(ctx, &list, client.InNamespace(budget.Namespace)); err != nil {
-			return nil // As in referring.
+			return nil // As in namesOf.
 		}
 		var names []types.NamespacedName
 		for i := range list.Items {
@@ -245,20 +266,10 @@ func covered(cache client.Reader) func(context.Context, client.Object) []types.N
 	}
 }
 
-// referring wakes the installations that refer to a Secret or a claim.
-func referring(cache client.Reader, index string) func(context.Context, client.Object) []types.NamespacedName {
+// referring wakes the installations of a kind that refer to a Secret or a claim.
+func referring(cache client.Reader, kind kit.Kind, index string) func(context.Context, client.Object) []types.NamespacedName {
 	return func(ctx context.Context, object client.Object) []types.NamespacedName {
-		var list v1beta1.MattermostList
-		if err := cache.List(ctx, &list, client.InNamespace(object.GetNamespace()), client.MatchingFields{index: object.GetName()}); err != nil {
-			// The cache only fails when it is not filled yet, and then every
-			// installation is still to be looked at anyway.
-			ctrl.LoggerFrom(ctx).V(1).Info("Did not look for referring installations", "object", klog.KObj(object), "reason", err.Error())
-			return nil
-		}
-		var names []types.NamespacedName
-		for i := range list.Items {
-			names = append(names, client.ObjectKeyFromObject(&list.Items[i]))
-		}
-		return names
+		all := func(client.Object) bool { return true }
+		return namesOf(ctx, cache, kind, all, client.InNamespace(object.GetNamespace()), client.MatchingFields{index: object.GetName()})
 	}
 }

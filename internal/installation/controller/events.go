@@ -10,7 +10,7 @@ import (
 
 // announce tells when an installation has become as wanted, and when it needs a
 // person. Progress in between is in the status, where it can be watched.
-func announce(before, after *v1beta1.Mattermost) []kit.Event {
+func announce(before, after []metav1.Condition) []kit.Event {
 	var events []kit.Event
 	for _, kind := range []string{v1beta1.ConditionReady, v1beta1.ConditionReleased} {
 		if c := became(before, after, kind); c != nil {
@@ -28,12 +28,12 @@ func announce(before, after *v1beta1.Mattermost) []kit.Event {
 
 // became returns the condition if it is True now and was not, or was so for
 // another reason.
-func became(before, after *v1beta1.Mattermost, kind string) *metav1.Condition {
-	now := meta.FindStatusCondition(after.Status.Conditions, kind)
+func became(before, after []metav1.Condition, kind string) *metav1.Condition {
+	now := meta.FindStatusCondition(after, kind)
 	if now == nil || now.Status != metav1.ConditionTrue {
 		return nil
 	}
-	was := meta.FindStatusCondition(before.Status.Conditions, kind)
+	was := meta.FindStatusCondition(before, kind)
 	if was != nil && was.Status == metav1.ConditionTrue && was.Reason == now.Reason {
 		return nil
 	}

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/clusterinstallation"
 	"windlass.dev/internal/installation"
 	"windlass.dev/internal/kit"
 	"windlass.dev/internal/kit/plan"
@@ -55,9 +56,16 @@ func (*feature) Decide(s installation.Snapshot, now time.Time) plan.Plan {
 }
 
 func (*feature) Act(ctx context.Context, w *kit.Writer, _ installation.Snapshot, action plan.Action) error {
+	return act(ctx, w, action)
+}
+
+// act carries out what is not done by applying or deleting.
+func act(ctx context.Context, w *kit.Writer, action plan.Action) error {
 	switch action := action.(type) {
 	case installation.WriteBack:
 		return w.Update(ctx, mattermosts, action.Mattermost.DeepCopy())
+	case clusterinstallation.WriteBack:
+		return w.Update(ctx, clusterInstallations, action.ClusterInstallation.DeepCopy())
 	case installation.GenerateSecret:
 		return w.Create(ctx, secrets, generate(action))
 	case installation.MakeIngressClass:
@@ -76,7 +84,7 @@ func (*feature) Unknown(mm *v1beta1.Mattermost, err error, now time.Time) *v1bet
 }
 
 func (*feature) Announce(before, after *v1beta1.Mattermost, _ plan.Plan, _ plan.Outcome) []kit.Event {
-	return announce(before, after)
+	return announce(before.Status.Conditions, after.Status.Conditions)
 }
 
 // generate fills a Secret. Its values are known to nobody until it is read.
@@ -132,21 +140,14 @@ func observeFreeze(ctx context.Context, reader client.Reader, namespace string) 
 type served func(context.Context, kit.Kind) (bool, error)
 
 // observe reads what a decision about the installation needs. The reader has to
-// serve the indexes of this package.
-func observe(ctx context.Context, reader client.Reader, served served, mm *v1beta1.Mattermost) (installation.Snapshot, error) {
-	s := installation.Snapshot{Mattermost: mm, Secrets: map[string]installation.Secret{}}
-	for _, name := range installation.References(mm) {
-		var secret corev1.Secret
-		err := reader.Get(ctx, types.NamespacedName{Namespace: mm.Namespace, Name: name}, &secret)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return s, fmt.Errorf("get Secret/%s: %w", name, err)
-		}
-		s.Secrets[name] = installation.FactsOf(&secret)
+// serve the indexes of this package. More are further names that it needs.
+func observe(ctx context.Context, reader client.Reader, served served, mm *v1beta1.Mattermost, more ...plan.Ref) (installation.Snapshot, error) {
+	s := installation.Snapshot{Mattermost: mm}
+	var err error
+	if s.Secrets, err = observeSecrets(ctx, reader, mm.Namespace, installation.References(mm)); err != nil {
+		return s, err
 	}
-	names := installation.Names(mm)
+	names := append(installation.Names(mm), more...)
 	if err := observeCompanions(ctx, reader, served, &s); err != nil {
 		return s, err
 	}
@@ -156,7 +157,6 @@ func observe(ctx context.Context, reader client.Reader, served served, mm *v1bet
 	for ref := range s.Companions {
 		names = append(names, ref)
 	}
-	var err error
 	if s.Live, err = written.Live(ctx, reader, mm, names); err != nil {
 		return s, err
 	}
@@ -173,6 +173,23 @@ func observe(ctx context.Context, reader client.Reader, served served, mm *v1bet
 		return s, err
 	}
 	return s, observeJobs(ctx, reader, &s)
+}
+
+// observeSecrets reads facts about those Secrets that exist.
+func observeSecrets(ctx context.Context, reader client.Reader, namespace string, names []string) (map[string]installation.Secret, error) {
+	all := map[string]installation.Secret{}
+	for _, name := range names {
+		var secret corev1.Secret
+		err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &secret)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return all, fmt.Errorf("get Secret/%s: %w", name, err)
+		}
+		all[name] = installation.FactsOf(&secret)
+	}
+	return all, nil
 }
 
 // companionTimeout bounds the wait for a cache that fills when the first
@@ -241,16 +258,16 @@ func observeRare(ctx context.Context, reader client.Reader, served served, kind 
 	return err == nil, nil
 }
 
-// observeService takes the Service of the installation's name, if the
+// observeService takes the Service of the installation's name, or of its set's, if the
 // installation controls it.
 func observeService(ctx context.Context, reader client.Reader, s *installation.Snapshot) error {
 	var service corev1.Service
-	err := reader.Get(ctx, client.ObjectKeyFromObject(s.Mattermost), &service)
+	err := reader.Get(ctx, types.NamespacedName{Namespace: s.Mattermost.Namespace, Name: s.Name()}, &service)
 	if err == nil && metav1.IsControlledBy(&service, s.Mattermost) {
 		s.Service = &service
 	}
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("get Service/%s: %w", s.Mattermost.Name, err)
+		return fmt.Errorf("get Service/%s: %w", s.Name(), err)
 	}
 	return nil
 }
@@ -278,7 +295,7 @@ func observeDeployments(ctx context.Context, reader client.Reader, s *installati
 	}
 	for i := range list.Items {
 		switch list.Items[i].Name {
-		case s.Mattermost.Name:
+		case s.Name():
 			s.Deployment = &list.Items[i]
 		case installation.JobServerName(s.Mattermost.Name):
 			s.JobServer = &list.Items[i]

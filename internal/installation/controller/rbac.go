@@ -14,6 +14,9 @@ package controller
 // +kubebuilder:rbac:groups=installation.mattermost.com,resources=mattermosts,verbs=get;list;watch;update;patch
 // +kubebuilder:rbac:groups=installation.mattermost.com,resources=mattermosts/status,verbs=patch
 // +kubebuilder:rbac:groups=installation.mattermost.com,resources=mattermosts/finalizers,verbs=update
+// +kubebuilder:rbac:groups=mattermost.com,resources=clusterinstallations,verbs=get;list;watch;update;patch
+// +kubebuilder:rbac:groups=mattermost.com,resources=clusterinstallations/status,verbs=patch
+// +kubebuilder:rbac:groups=mattermost.com,resources=clusterinstallations/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;create;patch;delete
