@@ -115,7 +115,7 @@ func startWindlass(cmd *cobra.Command, d *demo.Demo, cluster *devcluster.Cluster
 		return requests(ctx, cluster.Audit(), during)
 	}
 	d.Explain = func(ctx context.Context, name types.NamespacedName, out io.Writer) error {
-		e, err := explain(ctx, d.Client, name, d.Clock.Now())
+		e, err := explain(ctx, d.Client, mattermostKind, name, d.Clock.Now())
 		if err != nil {
 			return err
 		}

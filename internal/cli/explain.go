@@ -11,19 +11,19 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
-	"windlass.dev/internal/install"
-	"windlass.dev/internal/installation"
-	installations "windlass.dev/internal/installation/controller"
 	"windlass.dev/internal/kit/plan"
 )
 
-// explanation is the answer of `explain mattermost`.
+// explanation is the answer of `explain mattermost` and `explain clusterinstallation`.
 type explanation struct {
+	Kind       string             `json:"kind"`
 	Namespace  string             `json:"namespace"`
 	Name       string             `json:"name"`
 	State      string             `json:"state"`
@@ -61,30 +61,30 @@ func explainCommand() *cobra.Command {
 		Use:   "explain",
 		Short: "Say how something is, why, and what happens next",
 	}
-	cmd.AddCommand(explainMattermostCommand())
+	cmd.AddCommand(explainInstallationCommand(mattermostKind, "mm", "Explain one installation"))
+	cmd.AddCommand(explainInstallationCommand(clusterInstallationKind, "ci", "Explain one installation of the older API"))
 	return cmd
 }
 
-func explainMattermostCommand() *cobra.Command {
+func explainInstallationCommand(kind schema.GroupVersionKind, alias, short string) *cobra.Command {
 	var t target
 	var o output
 	cmd := &cobra.Command{
-		Use:     "mattermost NAME",
-		Aliases: []string{"mm"},
-		Short:   "Explain one installation",
+		Use:     strings.ToLower(kind.Kind) + " NAME",
+		Aliases: []string{alias},
+		Short:   short,
 		Long: `Explain one installation: what its status says and since when, which objects it
 consists of, and what Windlass would do next and why. It reads the cluster and
 decides anew with the same code as the controller, so it also tells the truth
 while no controller runs. Exit code 3 means that the installation is not ready.`,
-		Example: `  windlass explain mattermost chat -n team-a
-  windlass explain mm chat -n team-a -o yaml`,
+		Example: fmt.Sprintf("  windlass explain %s chat -n team-a\n  windlass explain %s chat -n team-a -o yaml", strings.ToLower(kind.Kind), alias),
 		Args: exactlyOne("the installation's NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, namespace, err := t.connect()
 			if err != nil {
 				return err
 			}
-			e, err := explain(cmd.Context(), c, types.NamespacedName{Namespace: namespace, Name: args[0]}, time.Now())
+			e, err := explain(cmd.Context(), c, kind, types.NamespacedName{Namespace: namespace, Name: args[0]}, time.Now())
 			if err != nil {
 				return err
 			}
@@ -111,31 +111,32 @@ func exactlyOne(what string) cobra.PositionalArgs {
 	}
 }
 
-func explain(ctx context.Context, c client.Client, name types.NamespacedName, now time.Time) (*explanation, error) {
-	var mm v1beta1.Mattermost
-	if err := c.Get(ctx, name, &mm); err != nil {
+func explain(ctx context.Context, c client.Client, kind schema.GroupVersionKind, name types.NamespacedName, now time.Time) (*explanation, error) {
+	resource := &unstructured.Unstructured{}
+	resource.SetGroupVersionKind(kind)
+	if err := c.Get(ctx, name, resource); err != nil {
 		if apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("there is no Mattermost %s in namespace %s", name.Name, name.Namespace)
+			return nil, fmt.Errorf("there is no %s %s in namespace %s", kind.Kind, name.Name, name.Namespace)
 		}
-		return nil, fmt.Errorf("read Mattermost %s: %w", name, err)
+		return nil, fmt.Errorf("read %s %s: %w", kind.Kind, name, err)
 	}
-	s, err := installations.Observe(ctx, c, install.Namespace, &mm)
+	seen, err := lookAt(ctx, c, resource, now)
 	if err != nil {
-		return nil, fmt.Errorf("look at Mattermost %s: %w", name, err)
+		return nil, fmt.Errorf("look at %s %s: %w", kind.Kind, name, err)
 	}
-	p := installation.Decide(s, now)
+	status := seen.status
 	e := &explanation{
-		Namespace: mm.Namespace, Name: mm.Name,
-		State: string(mm.Status.State), Version: mm.Status.Version, Endpoint: mm.Status.Endpoint, Error: mm.Status.Error,
-		Replicas:   fmt.Sprintf("%d updated and available of %d", mm.Status.UpdatedReplicas, mm.Status.Replicas),
-		Conditions: mm.Status.Conditions,
-		Next:       steps(p), Why: notes(p),
+		Kind: kind.Kind, Namespace: name.Namespace, Name: name.Name,
+		State: string(status.State), Version: status.Version, Endpoint: status.Endpoint, Error: status.Error,
+		Replicas:   fmt.Sprintf("%d updated and available of %d", status.UpdatedReplicas, status.Replicas),
+		Conditions: status.Conditions,
+		Next:       steps(seen.plan), Why: notes(seen.plan),
 	}
 	if e.State == "" {
 		e.State = "not seen by a controller yet"
 	}
-	for _, live := range s.Live {
-		e.Objects = append(e.Objects, ownedObject{Kind: live.Ref.Kind, Name: live.Ref.Name, Note: ownership(live.Controller == mm.UID, live.Deleting, live.Controller == "" && s.Outlives(live.Ref))})
+	for _, live := range seen.seen.Live {
+		e.Objects = append(e.Objects, ownedObject{Kind: live.Ref.Kind, Name: live.Ref.Name, Note: ownership(live.Controller == resource.GetUID(), live.Deleting, live.Controller == "" && seen.seen.Outlives(live.Ref))})
 	}
 	return e, nil
 }
@@ -171,7 +172,7 @@ func notes(p plan.Plan) []note {
 
 func (e *explanation) text(out io.Writer, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "Mattermost %s/%s\n", e.Namespace, e.Name)
+	fmt.Fprintf(w, "%s %s/%s\n", e.Kind, e.Namespace, e.Name)
 	fmt.Fprintf(w, "  State\t%s\n  Version\t%s\n  Endpoint\t%s\n  Pods\t%s\n", e.State, orNone(e.Version), orNone(e.Endpoint), e.Replicas)
 	if len(e.Conditions) > 0 {
 		fmt.Fprintf(w, "\nConditions\n")

@@ -12,18 +12,16 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
-	"windlass.dev/internal/install"
-	"windlass.dev/internal/installation"
-	installations "windlass.dev/internal/installation/controller"
 )
 
 // planned is the answer of `plan` for one resource.
 type planned struct {
+	Kind      string        `json:"kind"`
 	Namespace string        `json:"namespace"`
 	Name      string        `json:"name"`
 	Exists    bool          `json:"exists"`
@@ -38,8 +36,8 @@ func planCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan -f FILE",
 		Short: "Show what applying a manifest would make Windlass do",
-		Long: `Show what Windlass would do if the Mattermost resources in a file were applied,
-and why, without changing anything. The API server checks each resource in a dry
+		Long: `Show what Windlass would do if the Mattermost and ClusterInstallation resources in
+a file were applied, and why, without changing anything. The API server checks each resource in a dry
 run; the decision is made by the same code as in the controller, from what is in
 the cluster now. Resources of other kinds in the file are passed over. A new one is
 shown in the standard shape, unless its annotation ` + v1beta1.ShapeAnnotation + ` says otherwise:
@@ -51,7 +49,7 @@ what Windlass is configured with is not known here.`,
 			if file == "" {
 				return usageError{errors.New("say which file: windlass plan -f FILE, or -f - for standard input")}
 			}
-			resources, err := readMattermosts(file, cmd.InOrStdin())
+			resources, err := readInstallations(file, cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
@@ -79,18 +77,18 @@ what Windlass is configured with is not known here.`,
 	return cmd
 }
 
-// readMattermosts returns the Mattermost resources of a manifest with any
-// number of documents, at least one.
-func readMattermosts(file string, in io.Reader) ([]*unstructured.Unstructured, error) {
+// readInstallations returns the installations of a manifest with any number of
+// documents, at least one.
+func readInstallations(file string, in io.Reader) ([]*unstructured.Unstructured, error) {
 	all, file, err := readManifests(file, in)
 	if err != nil {
 		return nil, err
 	}
 	found := slices.DeleteFunc(all, func(o *unstructured.Unstructured) bool {
-		return o.GroupVersionKind() != v1beta1.GroupVersion.WithKind("Mattermost")
+		return o.GroupVersionKind() != mattermostKind && o.GroupVersionKind() != clusterInstallationKind
 	})
 	if len(found) == 0 {
-		return nil, fmt.Errorf("%s holds no Mattermost of %s", file, v1beta1.GroupVersion)
+		return nil, fmt.Errorf("%s holds no Mattermost of %s and no ClusterInstallation of %s", file, v1beta1.GroupVersion, v1alpha1.GroupVersion)
 	}
 	return found, nil
 }
@@ -126,11 +124,12 @@ func readManifests(file string, in io.Reader) (found []*unstructured.Unstructure
 
 func planOne(ctx context.Context, c client.Client, resource *unstructured.Unstructured, now time.Time) (planned, error) {
 	name := client.ObjectKeyFromObject(resource)
-	p := planned{Namespace: name.Namespace, Name: name.Name}
-	var stored v1beta1.Mattermost
-	err := c.Get(ctx, name, &stored)
+	p := planned{Kind: resource.GetKind(), Namespace: name.Namespace, Name: name.Name}
+	what := p.Kind + " " + name.String()
+	stored := resource.DeepCopy()
+	err := c.Get(ctx, name, stored)
 	if client.IgnoreNotFound(err) != nil {
-		return p, fmt.Errorf("read Mattermost %s: %w", name, err)
+		return p, fmt.Errorf("read %s: %w", what, err)
 	}
 	p.Exists = err == nil
 	// What only the server sets would be refused in an apply.
@@ -141,18 +140,13 @@ func planOne(ctx context.Context, c client.Client, resource *unstructured.Unstru
 	unstructured.RemoveNestedField(intent.Object, "status")
 	err = c.Apply(ctx, client.ApplyConfigurationFromUnstructured(intent), client.DryRunAll, client.FieldOwner("windlass-plan"), client.ForceOwnership)
 	if err != nil {
-		return p, fmt.Errorf("check Mattermost %s in a dry run: %w", name, err)
+		return p, fmt.Errorf("check %s in a dry run: %w", what, err)
 	}
-	var mm v1beta1.Mattermost
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(intent.Object, &mm); err != nil {
-		return p, fmt.Errorf("check Mattermost %s in a dry run: %w", name, err)
-	}
-	s, err := installations.Observe(ctx, c, install.Namespace, &mm)
+	seen, err := lookAt(ctx, c, intent, now)
 	if err != nil {
-		return p, fmt.Errorf("look at Mattermost %s: %w", name, err)
+		return p, fmt.Errorf("look at %s: %w", what, err)
 	}
-	decided := installation.Decide(s, now)
-	p.Steps, p.Why = steps(decided), notes(decided)
+	p.Steps, p.Why = steps(seen.plan), notes(seen.plan)
 	return p, nil
 }
 
@@ -163,7 +157,7 @@ func planText(out io.Writer, all []planned) error {
 		if p.Exists {
 			what = "exists and would be changed to the file's"
 		}
-		fmt.Fprintf(w, "Mattermost %s/%s %s\n", p.Namespace, p.Name, what)
+		fmt.Fprintf(w, "%s %s/%s %s\n", p.Kind, p.Namespace, p.Name, what)
 		writeSteps(w, p.Steps, p.Why)
 	}
 	return w.Flush()

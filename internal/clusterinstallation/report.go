@@ -28,7 +28,7 @@ func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1alp
 	}
 	status := merge(ci, parts, now)
 	after := s.ClusterInstallation.DeepCopy()
-	if installation.OnlyCounts(&v1beta1.Mattermost{Status: statusOf(after.Status)}, statusOf(status), now) {
+	if installation.OnlyCounts(&v1beta1.Mattermost{Status: StatusOf(after.Status)}, StatusOf(status), now) {
 		return after
 	}
 	status.Migration = after.Status.Migration
@@ -39,7 +39,7 @@ func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1alp
 // Unknown is the report of a pass that could not read what it needed.
 func Unknown(stored *v1alpha1.ClusterInstallation, err error, now time.Time) *v1alpha1.ClusterInstallation {
 	after := stored.DeepCopy()
-	mm := &v1beta1.Mattermost{ObjectMeta: after.ObjectMeta, Status: statusOf(after.Status)}
+	mm := &v1beta1.Mattermost{ObjectMeta: after.ObjectMeta, Status: StatusOf(after.Status)}
 	after.Status.Conditions = installation.Unknown(mm, err, now).Status.Conditions
 	return after
 }

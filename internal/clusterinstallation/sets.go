@@ -94,12 +94,12 @@ func stand(mm *v1beta1.Mattermost, stored *v1alpha1.ClusterInstallation) {
 	// An installation of the older API has the shape that the API always had.
 	delete(mm.Annotations, v1beta1.ShapeAnnotation)
 	lineage := mm.Status.Lineage
-	mm.Status = statusOf(ci.Status)
+	mm.Status = StatusOf(ci.Status)
 	mm.Status.Lineage = lineage
 }
 
-// statusOf is the status in the words of the newer API.
-func statusOf(s v1alpha1.ClusterInstallationStatus) v1beta1.MattermostStatus {
+// StatusOf is the status in the words of the newer API.
+func StatusOf(s v1alpha1.ClusterInstallationStatus) v1beta1.MattermostStatus {
 	return v1beta1.MattermostStatus{
 		State: v1beta1.RunningState(s.State), Version: s.Version, Image: s.Image, Endpoint: s.Endpoint,
 		Replicas: s.Replicas, UpdatedReplicas: s.UpdatedReplicas,
@@ -116,5 +116,5 @@ func References(stored *v1alpha1.ClusterInstallation) []string {
 // Begun reports whether anything of the installation was ever made, as far as its
 // resource knows.
 func Begun(stored *v1alpha1.ClusterInstallation) bool {
-	return installation.Begun(&v1beta1.Mattermost{Status: statusOf(stored.Status)})
+	return installation.Begun(&v1beta1.Mattermost{Status: StatusOf(stored.Status)})
 }

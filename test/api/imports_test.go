@@ -168,8 +168,8 @@ func forbidden(from, to string) string {
 		return "what decides knows the port and no cloud"
 	case slices.Contains([]string{"internal/cloud/cloudtest", "internal/cloud/clusterapi/clusterapitest", "internal/cloud/karpenter/karpentertest"}, to):
 		return "only tests know how providers are tested"
-	case to == "internal/installation/oracletest":
-		return "only tests know how the Mattermost Operator did it"
+	case to == "internal/installation/oracletest" || to == "internal/installation/leaftest":
+		return "only tests know how installations are tested"
 	case isCluster(from) && !isCluster(to):
 		return "the development cluster knows nothing that runs on it"
 	case isCluster(to) && !isCluster(from) && !slices.Contains([]string{"internal/cli", "internal/demo", "test/bench"}, from):

@@ -167,6 +167,30 @@ func TestPlanAndExplain(t *testing.T) {
 	}
 }
 
+// TestPlanAndExplainOlder does so for the older API.
+func TestPlanAndExplainOlder(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), admin(t)
+	at := []string{"-n", ns, "--kubeconfig", clustertest.Kubeconfig()}
+	file := filepath.Join("..", "..", "docs", "examples", "clusterinstallation.yaml")
+	code, out, problems := command(t, append([]string{"plan", "-f", file}, at...)...)
+	if code != 0 || !strings.Contains(out, "ClusterInstallation "+ns+"/chat would be created") || !strings.Contains(out, "spec.database.secret (SecretNotFound)") {
+		t.Errorf("plan: exit code %d, %s %s", code, out, problems)
+	}
+	name := createOlder(t, c, ns, "chat")
+	editOlder(t, c, name, blueGreen("blue"))
+	code, out, problems = command(t, append([]string{"explain", "ci", "chat"}, at...)...)
+	if code != 3 || !strings.Contains(out, "apply Deployment/chat-green") {
+		t.Errorf("explain of one that nobody looked at: exit code %d, %s %s", code, out, problems)
+	}
+	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
+	stableOlder(t, c, name)
+	code, out, problems = command(t, append([]string{"explain", "clusterinstallation", "chat"}, at...)...)
+	if code != 0 || !strings.Contains(out, "Deployment/chat-green") || !strings.Contains(out, "Nothing to do") {
+		t.Errorf("explain of a stable one: exit code %d, %s %s", code, out, problems)
+	}
+}
+
 // TestReleaseCommand hands over what can be, names what cannot, and says so by its
 // exit code.
 func TestReleaseCommand(t *testing.T) {

@@ -7,15 +7,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/clusterinstallation"
 	"windlass.dev/internal/devcluster/clustertest"
 )
 
 // namespace makes a namespace for the test, and checks every status that any
-// Mattermost in it ever has.
+// installation in it ever has.
 func namespace(t testing.TB) string {
 	t.Helper()
 	name := clustertest.Namespace(t)
@@ -23,35 +26,45 @@ func namespace(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// From the first one, even if it is made before the watch is served.
-	all, err := c.Watch(t.Context(), &v1beta1.MattermostList{}, client.InNamespace(name), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for event := range all.ResultChan() {
-			if mm, ok := event.Object.(*v1beta1.Mattermost); ok {
-				checkStatus(t, mm)
-			}
+	for _, list := range []client.ObjectList{&v1beta1.MattermostList{}, &v1alpha1.ClusterInstallationList{}} {
+		// From the first one, even if it is made before the watch is served.
+		all, err := c.Watch(t.Context(), list, client.InNamespace(name), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
-	t.Cleanup(func() { all.Stop(); <-done })
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for event := range all.ResultChan() {
+				switch resource := event.Object.(type) {
+				case *v1beta1.Mattermost:
+					checkStatus(t, resource, mattermostKind, resource.Status)
+				case *v1alpha1.ClusterInstallation:
+					checkStatus(t, resource, clusterInstallationKind, clusterinstallation.StatusOf(resource.Status))
+				}
+			}
+		}()
+		t.Cleanup(func() { all.Stop(); <-done })
+	}
 	return name
 }
 
+var (
+	mattermostKind          = v1beta1.GroupVersion.WithKind("Mattermost")
+	clusterInstallationKind = v1alpha1.GroupVersion.WithKind("ClusterInstallation")
+)
+
 // checkStatus checks a status that was stored, final or not, against what tools
 // that read kstatus rely on.
-func checkStatus(t testing.TB, mm *v1beta1.Mattermost) {
+func checkStatus(t testing.TB, resource client.Object, kind schema.GroupVersionKind, now v1beta1.MattermostStatus) {
 	t.Helper()
-	if len(mm.Status.Conditions) == 0 {
+	if len(now.Conditions) == 0 {
 		return // Not looked at yet.
 	}
-	is := func(kind string) bool { return meta.IsStatusConditionTrue(mm.Status.Conditions, kind) }
-	ready := meta.FindStatusCondition(mm.Status.Conditions, v1beta1.ConditionReady)
+	is := func(kind string) bool { return meta.IsStatusConditionTrue(now.Conditions, kind) }
+	ready := meta.FindStatusCondition(now.Conditions, v1beta1.ConditionReady)
 	if ready == nil {
-		t.Errorf("there are conditions but not Ready: %v", mm.Status.Conditions)
+		t.Errorf("there are conditions but not Ready: %v", now.Conditions)
 		return
 	}
 	if is(v1beta1.ConditionReconciling) && is(v1beta1.ConditionStalled) {
@@ -63,31 +76,31 @@ func checkStatus(t testing.TB, mm *v1beta1.Mattermost) {
 	if ready.Status == metav1.ConditionFalse && !is(v1beta1.ConditionReconciling) && !is(v1beta1.ConditionStalled) {
 		t.Errorf("Ready is False and neither Reconciling nor Stalled says why")
 	}
-	for _, c := range mm.Status.Conditions {
+	for _, c := range now.Conditions {
 		if c.Reason == "" || c.Message == "" {
 			t.Errorf("%s has no reason or no message", c.Type)
 		}
-		if c.ObservedGeneration > mm.Generation {
-			t.Errorf("%s observed generation %d of %d", c.Type, c.ObservedGeneration, mm.Generation)
+		if c.ObservedGeneration > resource.GetGeneration() {
+			t.Errorf("%s observed generation %d of %d", c.Type, c.ObservedGeneration, resource.GetGeneration())
 		}
 	}
-	if (mm.Status.State == v1beta1.Stable) != is(v1beta1.ConditionReady) {
-		t.Errorf("state is %s and Ready is %s", mm.Status.State, ready.Status)
+	if (now.State == v1beta1.Stable) != is(v1beta1.ConditionReady) {
+		t.Errorf("state is %s and Ready is %s", now.State, ready.Status)
 	}
-	if got, want := computed(t, mm), expected(mm, is); got != want {
-		t.Errorf("kstatus reads %s, want %s, from %+v", got, want, mm.Status)
+	if got, want := computed(t, resource, kind), expected(resource, now, is); got != want {
+		t.Errorf("kstatus reads %s, want %s, from %+v", got, want, now)
 	}
 }
 
-func computed(t testing.TB, mm *v1beta1.Mattermost) status.Status {
+func computed(t testing.TB, resource client.Object, kind schema.GroupVersionKind) status.Status {
 	t.Helper()
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(mm)
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(resource)
 	if err != nil {
 		t.Error(err)
 		return ""
 	}
 	object := &unstructured.Unstructured{Object: content}
-	object.SetGroupVersionKind(v1beta1.GroupVersion.WithKind("Mattermost"))
+	object.SetGroupVersionKind(kind)
 	result, err := status.Compute(object)
 	if err != nil {
 		t.Error(err)
@@ -96,11 +109,11 @@ func computed(t testing.TB, mm *v1beta1.Mattermost) status.Status {
 	return result.Status
 }
 
-func expected(mm *v1beta1.Mattermost, is func(string) bool) status.Status {
+func expected(resource client.Object, now v1beta1.MattermostStatus, is func(string) bool) status.Status {
 	switch {
-	case mm.DeletionTimestamp != nil:
+	case resource.GetDeletionTimestamp() != nil:
 		return status.TerminatingStatus
-	case mm.Status.ObservedGeneration != mm.Generation:
+	case now.ObservedGeneration != resource.GetGeneration():
 		return status.InProgressStatus
 	case is(v1beta1.ConditionStalled):
 		return status.FailedStatus

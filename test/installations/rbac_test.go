@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
@@ -30,6 +31,15 @@ func TestEveryPermissionIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := create(t, c, ns, unique(ns))
+	older := createOlder(t, c, ns, "older")
+	stableOlder(t, c, older)
+	// As if the Mattermost Operator had written its status last.
+	ci := get(t, c, older, &v1alpha1.ClusterInstallation{})
+	before := ci.DeepCopy()
+	ci.Status.Error = "of the former operator"
+	if err := c.Status().Patch(t.Context(), ci, client.MergeFrom(before), former); err != nil {
+		t.Fatal(err)
+	}
 	for i, change := range changes() {
 		edit(t, c, name, change)
 		stable(t, c, name)
@@ -136,6 +146,7 @@ func refusedWithout(t *testing.T, rules []rbacv1.PolicyRule) {
 		t.Fatal(err)
 	}
 	name := create(t, c, ns, unique(ns))
+	createOlder(t, c, ns, "older")
 	// A refusal may come at any of them.
 	for _, change := range changes() {
 		edit(t, c, name, change)
