@@ -78,7 +78,7 @@ consists of, and what Windlass would do next and why. It reads the cluster and
 decides anew with the same code as the controller, so it also tells the truth
 while no controller runs. Exit code 3 means that the installation is not ready.`,
 		Example: fmt.Sprintf("  windlass explain %s chat -n team-a\n  windlass explain %s chat -n team-a -o yaml", strings.ToLower(kind.Kind), alias),
-		Args: exactlyOne("the installation's NAME"),
+		Args:    exactlyOne("the installation's NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, namespace, err := t.connect()
 			if err != nil {

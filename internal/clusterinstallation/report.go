@@ -75,7 +75,7 @@ func merge(ci *v1alpha1.ClusterInstallation, parts []part, now time.Time) v1alph
 	}
 	worst := lead
 	for _, p := range append([]part{main, lead}, parts...) {
-		if canary := ci.Spec.Canary; !p.ready() && !(canary.Enable && p.called(canary.Deployment.Name)) {
+		if canary := ci.Spec.Canary; !p.ready() && (!canary.Enable || !p.called(canary.Deployment.Name)) {
 			worst = p
 			break
 		}

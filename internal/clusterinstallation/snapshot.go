@@ -67,7 +67,11 @@ func (s Snapshot) worlds() []installation.Snapshot {
 		s.part(&all[i+1], names[i+1])
 	}
 	main.Live = slices.DeleteFunc(slices.Clone(main.Live), func(l inventory.Live) bool { return isSets(l.Ref, names[1:]) })
-	main.Jobs = slices.DeleteFunc(slices.Clone(main.Jobs), func(j batchv1.Job) bool { return slices.Contains(names[1:], installation.UpgradeJobOf(&j)) })
+	main.Jobs = slices.DeleteFunc(slices.Clone(main.Jobs), func(j batchv1.Job) bool {
+		// One of a set that is not wanted any more is removed like its other objects.
+		of := installation.UpgradeJobOf(&j)
+		return of != "" && of != ci.Name
+	})
 	main.Warnings = append(warnings, migrationWarnings(ci)...)
 	if incomplete := complete(s.ClusterInstallation, ci, found); incomplete != nil {
 		main.Complete = incomplete

@@ -109,6 +109,7 @@ func assessSpec(s Snapshot) assessment {
 		WritesBack: writesBack(s),
 		Request:    inventory.Request{Owner: s.Mattermost.UID, Manager: Manager, Live: s.Live, Recorded: s.recorded()},
 	}
+	a.Mattermost.Status.Lineage = lineageOf(s)
 	a.Request.Retained = retained(s, a.Mattermost)
 	if a.Deleting {
 		return a // Everything carries an owner reference, so Kubernetes removes it.

@@ -16,6 +16,18 @@ import (
 // v1alpha1 reports whether the objects are like those of a ClusterInstallation.
 func v1alpha1(mm *v1beta1.Mattermost) bool { return mm.Status.Lineage == v1beta1.LineageV1alpha1 }
 
+// lineageOf is what is recorded, or else found: the Deployment selects its pods by the
+// labels of the older API for as long as it lives.
+func lineageOf(s Snapshot) v1beta1.Lineage {
+	if s.Mattermost.Status.Lineage != "" || s.Deployment == nil || s.Deployment.Spec.Selector == nil {
+		return s.Mattermost.Status.Lineage
+	}
+	if _, older := s.Deployment.Spec.Selector.MatchLabels[v1alpha1Resource]; older {
+		return v1beta1.LineageV1alpha1
+	}
+	return ""
+}
+
 // kindOf is the kind of the resource. A view keeps that of the resource it is of.
 func kindOf(mm *v1beta1.Mattermost) schema.GroupVersionKind {
 	if mm.Kind == "" {

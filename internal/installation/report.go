@@ -45,7 +45,8 @@ func ReportAll(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1
 	status := &mm.Status
 	status.ObservedGeneration = generation(s, a, outcome)
 	if !a.Paused && !a.Deleting && a.Frozen == "" && len(a.Problems) == 0 {
-		status.Shape = a.Shape // From here on it has objects of that shape.
+		// From here on it has objects of that shape.
+		status.Shape, status.Lineage = a.Shape, a.Mattermost.Status.Lineage
 	}
 	status.Inventory = items(inventory.Next(a.Request, outcome))
 	status.Replicas, status.UpdatedReplicas = h.Replicas, h.Updated

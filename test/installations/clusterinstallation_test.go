@@ -125,7 +125,9 @@ func TestClusterInstallation(t *testing.T) {
 	w.stop(t)
 	writesNothing(t, ns, user, func() {
 		start(t, ns, user, manager.Hooks{})
-		editOlder(t, c, name, func(spec *v1alpha1.ClusterInstallationSpec) { spec.ServiceAnnotations = map[string]string{"no": "effect"} })
+		editOlder(t, c, name, func(spec *v1alpha1.ClusterInstallationSpec) {
+			spec.ServiceAnnotations = map[string]string{"no": "effect"}
+		})
 		saysOlder(t, c, name, v1beta1.ConditionSpecWarnings, v1beta1.ReasonAmbiguous)
 		stableOlder(t, c, name)
 	})

@@ -152,15 +152,6 @@ func filledIn(path string, value any) bool {
 		all, _ := value.(map[string]any)
 		return len(all) == 1 && all["deployment.kubernetes.io/revision"] != nil || strings.HasPrefix(path, "PersistentVolumeClaim/")
 	}
-	if strings.HasPrefix(path, "MysqlCluster/") && strings.HasSuffix(path, ".podSpec") || strings.HasPrefix(path, "MinIOInstance/") && strings.HasSuffix(path, ".scheduler") {
-		return true // Nothing but empty values.
-	}
-	if strings.HasPrefix(path, "PersistentVolumeClaim/") && (strings.HasSuffix(path, ".spec.volumeName") || strings.HasSuffix(path, ".finalizers")) {
-		return true // It is bound and protected.
-	}
-	if strings.HasSuffix(path, ".spec.clusterIPs") || strings.HasSuffix(path, ".spec.ipFamilies") {
-		return true
-	}
 	if strings.HasSuffix(path, ".imagePullPolicy") && value == "Always" {
 		return true // What the tag latest means.
 	}
@@ -169,5 +160,12 @@ func filledIn(path string, value any) bool {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(hollow, func(h [2]string) bool { return strings.HasPrefix(path, h[0]) && strings.HasSuffix(path, h[1]) })
+}
+
+// hollow are the beginnings and ends of paths whose values say nothing of what is wanted.
+var hollow = [][2]string{
+	{"MysqlCluster/", ".podSpec"}, {"MinIOInstance/", ".scheduler"}, // Nothing but empty values.
+	{"PersistentVolumeClaim/", ".spec.volumeName"}, {"PersistentVolumeClaim/", ".finalizers"}, // It is bound and protected.
+	{"", ".spec.clusterIPs"}, {"", ".spec.ipFamilies"},
 }
