@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -12,14 +14,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
-	"windlass.dev/internal/install"
 	"windlass.dev/internal/installation"
-	installations "windlass.dev/internal/installation/controller"
 )
 
 // releaseOptions are the flags of `release`.
@@ -30,12 +33,15 @@ type releaseOptions struct {
 
 // released is what became, or would become, of one installation.
 type released struct {
+	Kind      string        `json:"kind"`
 	Namespace string        `json:"namespace"`
 	Name      string        `json:"name"`
 	Result    releaseResult `json:"result"`
 	Message   string        `json:"message,omitempty"`
 	// Steps are what there is to do, in a dry run.
 	Steps []plannedStep `json:"steps,omitempty"`
+
+	of installationName
 }
 
 type releaseResult string
@@ -52,7 +58,7 @@ func releaseCommand() *cobra.Command {
 	var o output
 	var r releaseOptions
 	cmd := &cobra.Command{
-		Use:   "release NAME... | --all",
+		Use:   "release [KIND/]NAME... | --all",
 		Short: "Hand installations back to the Mattermost Operator",
 		Long: `Hand installations back to the Mattermost Operator, as it would have left them: no
 pod restarts, no object is replaced or deleted, and each field changes hands. The
@@ -60,13 +66,14 @@ running Windlass does it; the command asks for it, by the annotation
 ` + v1beta1.ReleasedAnnotation + `, and waits. Once all are released, uninstall Windlass and
 install the Mattermost Operator.
 
+A name is that of a Mattermost; clusterinstallation/NAME is one of the older API.
 Installations that the Mattermost Operator could not carry on are named, with what
 to do, and stay with Windlass. From the moment of the release, deleting a resource
 deletes its data again, as the Mattermost Operator does. Removing the annotation
 has Windlass take an installation over again. Exit code 3 means that not all were
 released.`,
 		Example: `  windlass release --all --all-namespaces --dry-run
-  windlass release chat -n team-a
+  windlass release chat clusterinstallation/talk -n team-a
   kubectl annotate mattermost chat windlass.dev/released-   # and back again`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if r.all == (len(args) > 0) || r.everywhere && !r.all {
@@ -105,10 +112,36 @@ released.`,
 	return cmd
 }
 
-func (r releaseOptions) names(ctx context.Context, c client.Client, namespace string, args []string) ([]types.NamespacedName, error) {
-	var names []types.NamespacedName
-	for _, name := range args {
-		names = append(names, types.NamespacedName{Namespace: namespace, Name: name})
+// installationName names an installation of either kind.
+type installationName struct {
+	kind schema.GroupVersionKind
+	types.NamespacedName
+}
+
+func (n installationName) String() string { return n.kind.Kind + " " + n.NamespacedName.String() }
+
+// get reads the installation.
+func (n installationName) get(ctx context.Context, c client.Client) (*unstructured.Unstructured, error) {
+	resource := &unstructured.Unstructured{}
+	resource.SetGroupVersionKind(n.kind)
+	if err := c.Get(ctx, n.NamespacedName, resource); err != nil {
+		return nil, fmt.Errorf("read %s: %w", n, err)
+	}
+	return resource, nil
+}
+
+func (r releaseOptions) names(ctx context.Context, c client.Client, namespace string, args []string) ([]installationName, error) {
+	var names []installationName
+	for _, arg := range args {
+		name := installationName{mattermostKind, types.NamespacedName{Namespace: namespace, Name: arg}}
+		if of, rest, is := strings.Cut(arg, "/"); is {
+			i := slices.IndexFunc([]schema.GroupVersionKind{mattermostKind, clusterInstallationKind}, func(k schema.GroupVersionKind) bool { return strings.EqualFold(k.Kind, of) })
+			if i < 0 {
+				return nil, usageError{fmt.Errorf("there is no kind of installations %q: use mattermost or clusterinstallation", of)}
+			}
+			name.kind, name.Name = []schema.GroupVersionKind{mattermostKind, clusterInstallationKind}[i], rest
+		}
+		names = append(names, name)
 	}
 	if !r.all {
 		return names, nil
@@ -116,17 +149,21 @@ func (r releaseOptions) names(ctx context.Context, c client.Client, namespace st
 	if r.everywhere {
 		namespace = metav1.NamespaceAll
 	}
-	var list v1beta1.MattermostList
-	if err := c.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-		return nil, fmt.Errorf("list installations: %w", err)
-	}
-	for i := range list.Items {
-		names = append(names, client.ObjectKeyFromObject(&list.Items[i]))
+	for _, kind := range []schema.GroupVersionKind{mattermostKind, clusterInstallationKind} {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+		err := c.List(ctx, list, client.InNamespace(namespace))
+		if err != nil && !meta.IsNoMatchError(err) {
+			return nil, fmt.Errorf("list installations: %w", err)
+		}
+		for i := range list.Items {
+			names = append(names, installationName{kind, client.ObjectKeyFromObject(&list.Items[i])})
+		}
 	}
 	return names, nil
 }
 
-func (r releaseOptions) run(ctx context.Context, c client.Client, names []types.NamespacedName, progress io.Writer) ([]released, error) {
+func (r releaseOptions) run(ctx context.Context, c client.Client, names []installationName, progress io.Writer) ([]released, error) {
 	var results []released
 	for _, name := range names {
 		result, err := r.begin(ctx, c, name)
@@ -167,34 +204,38 @@ func (r releaseOptions) run(ctx context.Context, c client.Client, names []types.
 
 // begin says what would become of an installation and, unless this is a dry run, asks
 // for it.
-func (r releaseOptions) begin(ctx context.Context, c client.Client, name types.NamespacedName) (released, error) {
-	result := released{Namespace: name.Namespace, Name: name.Name, Result: resultWaiting}
-	var mm v1beta1.Mattermost
-	if err := c.Get(ctx, name, &mm); err != nil {
-		if apierrors.IsNotFound(err) {
-			return result, fmt.Errorf("there is no Mattermost %s in namespace %s", name.Name, name.Namespace)
-		}
-		return result, fmt.Errorf("read Mattermost %s: %w", name, err)
-	}
-	before := mm.DeepCopy()
-	metav1.SetMetaDataAnnotation(&mm.ObjectMeta, v1beta1.ReleasedAnnotation, "true")
-	s, err := installations.Observe(ctx, c, install.Namespace, &mm)
+func (r releaseOptions) begin(ctx context.Context, c client.Client, name installationName) (released, error) {
+	result := released{Kind: name.kind.Kind, Namespace: name.Namespace, Name: name.Name, Result: resultWaiting, of: name}
+	resource, err := name.get(ctx, c)
 	if err != nil {
-		return result, fmt.Errorf("look at Mattermost %s: %w", name, err)
+		if apierrors.IsNotFound(err) {
+			return result, fmt.Errorf("there is no %s %s in namespace %s", name.kind.Kind, name.Name, name.Namespace)
+		}
+		return result, err
 	}
-	decided := installation.Decide(s, time.Now())
-	for _, n := range decided.Why {
+	before := resource.DeepCopy()
+	annotations := resource.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[v1beta1.ReleasedAnnotation] = "true"
+	resource.SetAnnotations(annotations)
+	seen, err := lookAt(ctx, c, resource, time.Now())
+	if err != nil {
+		return result, fmt.Errorf("look at %s: %w", name, err)
+	}
+	for _, n := range seen.plan.Why {
 		if n.Reason == v1beta1.ReasonNotReleasable {
 			result.Result, result.Message = resultCannot, n.Message
 			return result, nil
 		}
 	}
 	if r.dryRun {
-		result.Result, result.Steps = resultWould, steps(decided)
+		result.Result, result.Steps = resultWould, steps(seen.plan)
 		return result, nil
 	}
-	if err := c.Patch(ctx, &mm, client.MergeFrom(before), client.FieldOwner("windlass-release")); err != nil {
-		return result, fmt.Errorf("annotate Mattermost %s: %w", name, err)
+	if err := c.Patch(ctx, resource, client.MergeFrom(before), client.FieldOwner("windlass-release")); err != nil {
+		return result, fmt.Errorf("annotate %s: %w", name, err)
 	}
 	return result, nil
 }
@@ -204,10 +245,15 @@ func (result *released) look(ctx context.Context, c client.Client) error {
 	if result.Result != resultWaiting {
 		return nil
 	}
+	resource, err := result.of.get(ctx, c)
+	if err != nil {
+		return err
+	}
+	// Both kinds say it in the same way.
 	var mm v1beta1.Mattermost
-	name := types.NamespacedName{Namespace: result.Namespace, Name: result.Name}
-	if err := c.Get(ctx, name, &mm); err != nil {
-		return fmt.Errorf("read Mattermost %s: %w", name, err)
+	delete(resource.Object, "spec")
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(resource.Object, &mm); err != nil {
+		return fmt.Errorf("read %s: %w", result.of, err)
 	}
 	said := meta.FindStatusCondition(mm.Status.Conditions, v1beta1.ConditionReleased)
 	switch {
@@ -226,7 +272,7 @@ func (result *released) look(ctx context.Context, c client.Client) error {
 func releaseText(out io.Writer, results []released) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, r := range results {
-		fmt.Fprintf(w, "Mattermost %s/%s %s\n", r.Namespace, r.Name, r.Result)
+		fmt.Fprintf(w, "%s %s/%s %s\n", r.Kind, r.Namespace, r.Name, r.Result)
 		if r.Message != "" {
 			fmt.Fprintf(w, "  %s\n", r.Message)
 		}

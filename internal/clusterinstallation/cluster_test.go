@@ -1,6 +1,7 @@
 package clusterinstallation
 
 import (
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -85,17 +86,43 @@ func (c *cluster) rollOut() {
 // serves reports whether the Service sends to pods that run; a cluster without a Service
 // sends nothing to anybody.
 func (c *cluster) serves() (set string, served bool) {
-	service := c.objects[plan.RefOf(serviceKind, "ns", "chat")]
+	service := c.objects[plan.RefOf(serviceKind, c.ci.Namespace, c.ci.Name)]
 	if service == nil {
 		return "", false
 	}
 	set, _, _ = unstructured.NestedString(service.Object, "spec", "selector", installation.SelectedBy)
 	_, runs := c.rolledOut[set]
-	return set, runs && c.objects[plan.RefOf(deploymentKind, "ns", set)] != nil
+	return set, runs && c.objects[plan.RefOf(deploymentKind, c.ci.Namespace, set)] != nil
+}
+
+// settle plays everything that is to be done, until nothing is, or only what is handed
+// over to others.
+func (c *cluster) settle() Snapshot {
+	for range 20 {
+		s := c.snapshot()
+		p := Decide(s, somewhen)
+		over := slices.ContainsFunc(p.Steps, func(step plan.Step) bool {
+			_, is := step.Action.(plan.HandOver)
+			return is
+		})
+		if len(p.Steps) == 0 || over {
+			return s
+		}
+		outcome := plan.Outcome{Applied: map[plan.Ref]string{}}
+		for _, step := range p.Steps {
+			c.do(step, &outcome)
+		}
+		c.ci = Report(s, p, outcome, somewhen)
+		c.rollOut()
+	}
+	panic("it does not settle")
 }
 
 // snapshot is what the controller would see.
-func (c *cluster) snapshot() Snapshot {
+func (c *cluster) snapshot() Snapshot { return c.snapshotOf(c.ci) }
+
+func (c *cluster) snapshotOf(stored *v1alpha1.ClusterInstallation) Snapshot {
+	c.ci = stored
 	s := observed(c.ci, c.secrets)
 	var jobs []batchv1.Job
 	for ref, object := range c.objects {
@@ -105,7 +132,7 @@ func (c *cluster) snapshot() Snapshot {
 		}
 		s.Views[0].Live = append(s.Views[0].Live, live)
 		if ref.Kind == "Job" {
-			job := batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: ref.Name, UID: live.UID, Labels: object.GetLabels()}}
+			job := batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: c.ci.Namespace, Name: ref.Name, UID: live.UID, Labels: object.GetLabels()}}
 			if c.jobsDone[ref.Name] {
 				job.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
 			}
@@ -115,12 +142,13 @@ func (c *cluster) snapshot() Snapshot {
 	for i := range s.Views {
 		view := &s.Views[i]
 		view.Jobs = jobs
-		if d := c.objects[plan.RefOf(deploymentKind, "ns", view.Name())]; d != nil {
+		if d := c.objects[plan.RefOf(deploymentKind, c.ci.Namespace, view.Name())]; d != nil {
 			view.Deployment, view.ReplicaSets = c.pods(d)
 		}
-		if service := c.objects[plan.RefOf(serviceKind, "ns", view.Name())]; service != nil {
+		if service := c.objects[plan.RefOf(serviceKind, c.ci.Namespace, view.Name())]; service != nil {
 			selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
-			view.Service = &corev1.Service{Spec: corev1.ServiceSpec{Selector: selector, ClusterIP: corev1.ClusterIPNone}}
+			address, _, _ := unstructured.NestedString(service.Object, "spec", "clusterIP")
+			view.Service = &corev1.Service{Spec: corev1.ServiceSpec{Selector: selector, ClusterIP: address}}
 		}
 	}
 	return s

@@ -234,23 +234,7 @@ func TestColoursCount(t *testing.T) {
 }
 
 // settle plays everything that is to be done, until nothing is.
-func settle(stored *v1alpha1.ClusterInstallation) Snapshot {
-	c := newCluster(stored)
-	for range 20 {
-		s := c.snapshot()
-		p := Decide(s, somewhen)
-		if len(p.Steps) == 0 {
-			return s
-		}
-		outcome := plan.Outcome{Applied: map[plan.Ref]string{}}
-		for _, step := range p.Steps {
-			c.do(step, &outcome)
-		}
-		c.ci = Report(s, p, outcome, somewhen)
-		c.rollOut()
-	}
-	panic("it does not settle")
-}
+func settle(stored *v1alpha1.ClusterInstallation) Snapshot { return newCluster(stored).settle() }
 
 // TestSettles: a settled installation has nothing to do, is stable, and has recorded all
 // that it consists of.

@@ -21,13 +21,22 @@ const messageLimit = 1024
 // Report returns a copy of the resource with the status it should now have.
 func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1alpha1.ClusterInstallation {
 	ci := Default(s.ClusterInstallation)
+	after := s.ClusterInstallation.DeepCopy()
+	if HandedOver(after) {
+		return after
+	}
 	var parts []part
 	for _, world := range s.worlds() {
 		status := installation.ReportAll(world, p, outcome, now).Status
 		parts = append(parts, part{set: world.Set, status: inWords(status)})
 	}
 	status := merge(ci, parts, now)
-	after := s.ClusterInstallation.DeepCopy()
+	if meta.IsStatusConditionTrue(parts[0].status.Conditions, v1beta1.ConditionReleased) {
+		// The rest is the Mattermost Operator's to say.
+		after.Status.Conditions, after.Status.Inventory = parts[0].status.Conditions, parts[0].status.Inventory
+		after.Status.Credentials, after.Status.Good, after.Status.RolledBackFrom = "", nil, ""
+		return after
+	}
 	if installation.OnlyCounts(&v1beta1.Mattermost{Status: StatusOf(after.Status)}, StatusOf(status), now) {
 		return after
 	}
@@ -42,6 +51,11 @@ func Unknown(stored *v1alpha1.ClusterInstallation, err error, now time.Time) *v1
 	mm := &v1beta1.Mattermost{ObjectMeta: after.ObjectMeta, Status: StatusOf(after.Status)}
 	after.Status.Conditions = installation.Unknown(mm, err, now).Status.Conditions
 	return after
+}
+
+// HandedOver reports whether nothing of a resource read from the API server is ours.
+func HandedOver(ci *v1alpha1.ClusterInstallation) bool {
+	return installation.HandedOver(&v1beta1.Mattermost{ObjectMeta: ci.ObjectMeta})
 }
 
 // part is what is to be said of one view.
@@ -96,6 +110,7 @@ func merge(ci *v1alpha1.ClusterInstallation, parts []part, now time.Time) v1alph
 	c.summary(worst)
 	c.upgrade(parts)
 	c.canary(ci, parts)
+	c.released(parts)
 	for _, p := range parts {
 		status.Credentials = cmp.Or(status.Credentials, p.status.Credentials)
 		status.Inventory = append(status.Inventory, p.status.Inventory...)
@@ -160,6 +175,16 @@ func (c conditions) upgrade(parts []part) {
 	mains := meta.FindStatusCondition(*c.list, v1beta1.ConditionUpdateJobSucceeded)
 	if said != nil && (mains == nil || mains.Status == metav1.ConditionTrue) {
 		c.set(*said)
+	}
+}
+
+// released takes over what keeps a set from being handed back.
+func (c conditions) released(parts []part) {
+	for _, p := range parts[1:] {
+		if of := meta.FindStatusCondition(p.status.Conditions, v1beta1.ConditionReleased); of != nil && of.Reason == v1beta1.ReasonNotReleasable {
+			c.set(named(*of, p.set.Name))
+			return
+		}
 	}
 }
 

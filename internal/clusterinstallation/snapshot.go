@@ -2,6 +2,7 @@ package clusterinstallation
 
 import (
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -78,7 +79,24 @@ func (s Snapshot) worlds() []installation.Snapshot {
 	}
 	s.serve(ci, all, names)
 	s.leftBehind(main)
+	if installation.Released(main.Mattermost) {
+		holdBack(all)
+	}
 	return all
+}
+
+// holdBack lets no view be handed back to the Mattermost Operator before all can be: it
+// looks after an installation as a whole.
+func holdBack(all []installation.Snapshot) {
+	ready := func(view installation.Snapshot) bool {
+		return slices.ContainsFunc(installation.Decide(view, time.Time{}).Why, func(n plan.Note) bool { return n.Reason == v1beta1.ReasonReleased })
+	}
+	if slices.ContainsFunc(all, func(view installation.Snapshot) bool { return !ready(view) }) {
+		for i := range all {
+			// What is in its own way is said of it, not that others are.
+			all[i].Held = ready(all[i])
+		}
+	}
 }
 
 // part gives a set its share of the objects and Jobs.

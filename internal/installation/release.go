@@ -60,6 +60,9 @@ func (a *assessment) takeBack(s Snapshot) {
 		return
 	}
 	a.Release.Asked = true
+	if s.Held {
+		return
+	}
 	ours, begun := a.leftToHandOver(s)
 	if !begun && len(ours) > 0 {
 		a.Release.Blockers = a.blockers(s)

@@ -96,6 +96,8 @@ type Snapshot struct {
 	WithoutPods bool
 	// Elsewhere says that a Job of another set's upgrade runs, or is about to.
 	Elsewhere bool
+	// Held says that another view has to be ready to be handed back first.
+	Held bool
 	// Keep are objects that are not wanted and not to be removed yet.
 	Keep []plan.Ref
 	// Found are problems of the resource that the view does not show.

@@ -366,6 +366,55 @@ func TestClusterInstallationAdoption(t *testing.T) {
 	}
 }
 
+// TestClusterInstallationRelease takes some over and hands them back: the pods are the
+// same, nothing is deleted, and the Mattermost Operator finds nothing to change.
+func TestClusterInstallationRelease(t *testing.T) {
+	t.Parallel()
+	for _, oracle := range []string{"ci-blue", "ci-canary", "ci-managed", "ci-lb", "mig-full"} {
+		t.Run(oracle, func(t *testing.T) {
+			t.Parallel()
+			ns, c := namespace(t), admin(t)
+			left := leaveIn(t, c, ns, olderOracle(oracle), "want.yaml")
+			name, before := types.NamespacedName{Namespace: ns, Name: "mm"}, workload(t, c, ns)
+			audit, user := clustertest.Audit(t), grant(t, ns, shipped(t).Rules)
+			from, err := audit.Mark(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			start(t, ns, user, manager.Hooks{})
+			stableOlder(t, c, name)
+			taken(t, c, left)
+			code, out, problems := command(t, "release", "clusterinstallation/mm", "-n", ns, "--kubeconfig", clustertest.Kubeconfig())
+			if code != 0 || !strings.Contains(out, "ClusterInstallation "+ns+"/mm released") {
+				t.Errorf("exit code %d, %s %s", code, out, problems)
+			}
+			for _, object := range left {
+				handedBack(t, c, object)
+				if object.GetKind() != "Secret" {
+					nothingToDo(t, c, object, olderOracle(oracle))
+				}
+			}
+			if after := workload(t, c, ns); after != before {
+				t.Errorf("before:\n%s\nafter:\n%s", before, after)
+			}
+			undeleted(t, audit, from, user)
+
+			// And over again.
+			ci := get(t, c, name, &v1alpha1.ClusterInstallation{})
+			released := ci.DeepCopy()
+			ci.Annotations = nil
+			if err := c.Patch(t.Context(), ci, client.MergeFrom(released)); err != nil {
+				t.Fatal(err)
+			}
+			taken(t, c, left)
+			stableOlder(t, c, name)
+			if after := workload(t, c, ns); after != before {
+				t.Errorf("before:\n%s\nafter it was taken over again:\n%s", before, after)
+			}
+		})
+	}
+}
+
 func olderOracle(name string) string {
 	return filepath.Join("..", "..", "internal", "clusterinstallation", "testdata", "oracles", name)
 }
