@@ -2,6 +2,7 @@ package clusterinstallation
 
 import (
 	"maps"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -117,4 +118,14 @@ func References(stored *v1alpha1.ClusterInstallation) []string {
 // resource knows.
 func Begun(stored *v1alpha1.ClusterInstallation) bool {
 	return installation.Begun(&v1beta1.Mattermost{Status: StatusOf(stored.Status)})
+}
+
+// Hosts are those whose requests are to reach the installation, or a set of its pods.
+func Hosts(stored *v1alpha1.ClusterInstallation) []string {
+	var all []string
+	for _, view := range Views(stored, nil) {
+		all = append(all, installation.Hosts(view.Mattermost)...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }

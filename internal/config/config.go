@@ -47,7 +47,8 @@ type Configuration struct {
 	Log           Log           `json:"log,omitzero"`
 }
 
-// Installations configures the controller of Mattermost resources.
+// Installations configures the controllers of Mattermost and ClusterInstallation
+// resources.
 type Installations struct {
 	// Disabled switches the controller off.
 	Disabled bool `json:"disabled,omitempty"`

@@ -36,7 +36,7 @@ func warnings(s Snapshot, shape v1beta1.Shape) []string {
 		warn("spec.database.external.secret: %s in Secret %q has no scheme such as postgres://, so that Mattermost takes it for the name of a file.", keyConnection, name)
 	}
 	for host, others := range s.Namesakes {
-		warn("spec: the host %s is also that of Mattermost %s, so that its requests reach one or the other.", host, others[0])
+		warn("spec: the host %s is also that of %s %s, so that its requests reach one or the other.", host, kindOf(stored).Kind, others[0])
 	}
 	all = append(all, leftOut(stored, shape)...)
 	slices.Sort(all)

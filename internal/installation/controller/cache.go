@@ -301,11 +301,14 @@ func byPreUpgrade(object client.Object) []string {
 }
 
 func byHost(object client.Object) []string {
-	mm, ok := object.(*v1beta1.Mattermost)
-	if !ok {
+	switch resource := object.(type) {
+	case *v1beta1.Mattermost:
+		return installation.Hosts(resource)
+	case *v1alpha1.ClusterInstallation:
+		return clusterinstallation.Hosts(resource)
+	default:
 		return nil
 	}
-	return installation.Hosts(mm)
 }
 
 // foreign is the one value of foreignIndex.

@@ -48,7 +48,11 @@ func NewClusterInstallations(ctx context.Context, host kit.Host, options Options
 		Metrics:  host.Metrics,
 		Clock:    host.Clock,
 	}
-	if err := host.Cache.IndexField(ctx, &v1alpha1.ClusterInstallation{}, secretIndex, bySecret); err != nil {
+	problems := []error{
+		host.Cache.IndexField(ctx, &v1alpha1.ClusterInstallation{}, secretIndex, bySecret),
+		host.Cache.IndexField(ctx, &v1alpha1.ClusterInstallation{}, hostIndex, byHost),
+	}
+	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("index the cache: %w", err)
 	}
 	counted := kit.Gauges(ctx, host.Reader, func(list *v1alpha1.ClusterInstallationList, tell kit.Tell) {
@@ -72,6 +76,7 @@ func NewClusterInstallations(ctx context.Context, host kit.Host, options Options
 func watchForClusterInstallations(c controller.Controller, host kit.Host) error {
 	problems := []error{
 		c.Watch(source.Kind[client.Object](host.Cache, &v1alpha1.ClusterInstallation{}, &handler.EnqueueRequestForObject{})),
+		c.Watch(source.Kind[client.Object](host.Cache, &v1alpha1.ClusterInstallation{}, kit.Enqueue(kit.Settle, sharingHosts(host.Reader, clusterInstallations)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &appsv1.ReplicaSet{}, kit.Enqueue(kit.Settle, deploymentsOwner(host.Reader, ownersName)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &autoscalingv2.HorizontalPodAutoscaler{}, kit.Enqueue(kit.Settle, deploymentsOwner(host.Reader, targetsName)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &corev1.Secret{}, kit.Enqueue(kit.Settle, referring(host.Reader, clusterInstallations, secretIndex)))),
@@ -126,7 +131,12 @@ func (f *clusterFeature) Observe(ctx context.Context, ci *v1alpha1.ClusterInstal
 	if err != nil {
 		return clusterinstallation.Snapshot{ClusterInstallation: ci}, err
 	}
-	return observeViews(ctx, f.cache, f.optional.Served, ci, freeze)
+	s, err := observeViews(ctx, f.cache, f.optional.Served, ci, freeze)
+	if err != nil {
+		return s, err
+	}
+	s.Views[0].Namesakes, err = namesakesOf(ctx, f.cache, clusterInstallations, ci)
+	return s, err
 }
 
 func (*clusterFeature) Decide(s clusterinstallation.Snapshot, now time.Time) plan.Plan {

@@ -107,7 +107,7 @@ func addIndexes(ctx context.Context, host kit.Host) error {
 func watch(c controller.Controller, host kit.Host) error {
 	problems := []error{
 		c.Watch(source.Kind[client.Object](host.Cache, &v1beta1.Mattermost{}, &handler.EnqueueRequestForObject{})),
-		c.Watch(source.Kind[client.Object](host.Cache, &v1beta1.Mattermost{}, kit.Enqueue(kit.Settle, sharingHosts(host.Reader)))),
+		c.Watch(source.Kind[client.Object](host.Cache, &v1beta1.Mattermost{}, kit.Enqueue(kit.Settle, sharingHosts(host.Reader, mattermosts)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &appsv1.ReplicaSet{}, kit.Enqueue(kit.Settle, ownersName))),
 		c.Watch(source.Kind[client.Object](host.Cache, &autoscalingv2.HorizontalPodAutoscaler{}, kit.Enqueue(kit.Settle, targetsName))),
 		c.Watch(source.Kind[client.Object](host.Cache, &policyv1.PodDisruptionBudget{}, kit.Enqueue(kit.Settle, covered(host.Reader)))),
@@ -175,14 +175,10 @@ func targetsName(_ context.Context, object client.Object) []types.NamespacedName
 	return names
 }
 
-// sharingHosts wakes the installations that have a host of the one that changed.
-func sharingHosts(cache client.Reader) func(context.Context, client.Object) []types.NamespacedName {
+// sharingHosts wakes the installations of a kind that have a host of the one that changed.
+func sharingHosts(cache client.Reader, kind kit.Kind) func(context.Context, client.Object) []types.NamespacedName {
 	return func(ctx context.Context, object client.Object) []types.NamespacedName {
-		mm, ok := object.(*v1beta1.Mattermost)
-		if !ok {
-			return nil
-		}
-		all, err := namesakesOf(ctx, cache, mm)
+		all, err := namesakesOf(ctx, cache, kind, object)
 		if err != nil {
 			return nil // As in namesOf.
 		}
@@ -190,18 +186,27 @@ func sharingHosts(cache client.Reader) func(context.Context, client.Object) []ty
 	}
 }
 
-// namesakesOf finds, for each host of an installation, the others that have it too.
-func namesakesOf(ctx context.Context, cache client.Reader, mm *v1beta1.Mattermost) (map[string][]types.NamespacedName, error) {
+// namesakesOf finds, for each host of an installation, the others of its kind that have it
+// too.
+func namesakesOf(ctx context.Context, cache client.Reader, kind kit.Kind, of client.Object) (map[string][]types.NamespacedName, error) {
 	all := map[string][]types.NamespacedName{}
-	for _, host := range installation.Hosts(mm) {
-		var list v1beta1.MattermostList
-		if err := cache.List(ctx, &list, client.MatchingFields{hostIndex: host}); err != nil {
+	for _, host := range byHost(of) {
+		list := kind.List()
+		if err := cache.List(ctx, list, client.MatchingFields{hostIndex: host}); err != nil {
 			return nil, fmt.Errorf("list the installations with the host %s: %w", host, err)
 		}
-		for i := range list.Items {
-			if name := client.ObjectKeyFromObject(&list.Items[i]); name != client.ObjectKeyFromObject(mm) {
+		err := meta.EachListItem(list, func(item runtime.Object) error {
+			other, err := meta.Accessor(item)
+			if err != nil {
+				return err
+			}
+			if name := (types.NamespacedName{Namespace: other.GetNamespace(), Name: other.GetName()}); name != client.ObjectKeyFromObject(of) {
 				all[host] = append(all[host], name)
 			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read the list of installations with the host %s: %w", host, err)
 		}
 		slices.SortFunc(all[host], func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
 	}

@@ -47,7 +47,7 @@ func (f *feature) Observe(ctx context.Context, mm *v1beta1.Mattermost) (installa
 		return s, err
 	}
 	// Only reported, so that a look from the command line does without the right to it.
-	s.Namesakes, err = namesakesOf(ctx, f.cache, mm)
+	s.Namesakes, err = namesakesOf(ctx, f.cache, mattermosts, mm)
 	return s, err
 }
 
