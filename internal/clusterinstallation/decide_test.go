@@ -19,7 +19,7 @@ import (
 	"windlass.dev/internal/kit/plan"
 )
 
-func condition(status v1alpha1.ClusterInstallationStatus, kind string) metav1.Condition {
+func conditionOf(status v1alpha1.ClusterInstallationStatus, kind string) metav1.Condition {
 	if c := meta.FindStatusCondition(status.Conditions, kind); c != nil {
 		return *c
 	}
@@ -205,10 +205,10 @@ func TestCanaryHoldsNothingUp(t *testing.T) {
 	}
 	p := Decide(s, somewhen)
 	status := Report(s, p, plan.Outcome{}, somewhen).Status
-	if status.State != v1alpha1.Stable || condition(status, v1beta1.ConditionReady).Status != metav1.ConditionTrue {
+	if status.State != v1alpha1.Stable || conditionOf(status, v1beta1.ConditionReady).Status != metav1.ConditionTrue {
 		t.Errorf("status %+v", status)
 	}
-	if ready := condition(status, v1alpha1.ConditionCanaryReady); ready.Status != metav1.ConditionFalse || ready.Reason != v1beta1.ReasonDeploymentUnavailable {
+	if ready := conditionOf(status, v1alpha1.ConditionCanaryReady); ready.Status != metav1.ConditionFalse || ready.Reason != v1beta1.ReasonDeploymentUnavailable {
 		t.Errorf("the canary is %+v", ready)
 	}
 }
@@ -227,7 +227,7 @@ func TestColoursCount(t *testing.T) {
 		}
 	}
 	status := Report(s, p, plan.Outcome{}, somewhen).Status
-	ready := condition(status, v1beta1.ConditionReady)
+	ready := conditionOf(status, v1beta1.ConditionReady)
 	if status.State != v1alpha1.Reconciling || !strings.HasPrefix(ready.Message, "Deployment/chat-green: ") || status.Version != "2" {
 		t.Errorf("status %+v", status)
 	}
@@ -267,7 +267,7 @@ func TestMigrateIsSaidToBeLeft(t *testing.T) {
 	t.Parallel()
 	s := settle(chat(func(spec *v1alpha1.ClusterInstallationSpec) { spec.Migrate = true }))
 	status := Report(s, plan.Plan{}, plan.Outcome{}, somewhen).Status
-	if status.State != v1alpha1.Stable || status.Migration != nil || !strings.Contains(condition(status, v1beta1.ConditionSpecWarnings).Message, "spec.migrate") {
+	if status.State != v1alpha1.Stable || status.Migration != nil || !strings.Contains(conditionOf(status, v1beta1.ConditionSpecWarnings).Message, "spec.migrate") {
 		t.Errorf("status %+v", status)
 	}
 }
@@ -300,7 +300,7 @@ func TestProblemsAreInOurWords(t *testing.T) {
 			}
 		}
 		status := Report(s, p, plan.Outcome{}, somewhen).Status
-		message := condition(status, v1beta1.ConditionReady).Message
+		message := conditionOf(status, v1beta1.ConditionReady).Message
 		if !strings.Contains(message, c.path) || strings.Contains(message, "external.") || strings.Contains(message, "operatorManaged") || strings.Contains(message, "fileStore") {
 			t.Errorf("%s: %s", title, message)
 		}

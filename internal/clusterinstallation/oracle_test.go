@@ -2,14 +2,12 @@ package clusterinstallation
 
 import (
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -52,12 +50,7 @@ func readOracle(t testing.TB, name string) oracle {
 			oracletest.Convert(t, object, o.input)
 			o.input.UID = types.UID("uid-of-" + name)
 		case "Secret":
-			secret := &corev1.Secret{}
-			oracletest.Convert(t, object, secret)
-			secret.Data = map[string][]byte{}
-			for key, value := range secret.StringData {
-				secret.Data[key] = []byte(value)
-			}
+			secret := oracletest.Secret(t, object)
 			o.secrets[secret.Name] = installation.FactsOf(installation.Redact(secret))
 		}
 	}
@@ -65,21 +58,6 @@ func readOracle(t testing.TB, name string) oracle {
 		o.want[plan.RefTo(object)] = object
 	}
 	return o
-}
-
-func oracleNames(t testing.TB) []string {
-	t.Helper()
-	entries, err := os.ReadDir(filepath.Join("testdata", "oracles"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		if e.IsDir() {
-			names = append(names, e.Name())
-		}
-	}
-	return names
 }
 
 // observed is what there is of an installation of which nothing was made yet.
@@ -96,7 +74,7 @@ func observed(stored *v1alpha1.ClusterInstallation, secrets map[string]installat
 // the spec that is written back.
 func TestOracles(t *testing.T) {
 	t.Parallel()
-	for _, name := range oracleNames(t) {
+	for _, name := range oracletest.Names(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := readOracle(t, name)
@@ -144,7 +122,7 @@ func refuses(t *testing.T, s Snapshot, p plan.Plan, reason, path string) {
 		}
 	}
 	status := Report(s, p, plan.Outcome{}, somewhen).Status
-	ready := condition(status, v1beta1.ConditionReady)
+	ready := conditionOf(status, v1beta1.ConditionReady)
 	if ready.Reason != reason || !strings.Contains(ready.Message, path+": ") {
 		t.Errorf("Ready is %+v, want the reason %s at %s", ready, reason, path)
 	}

@@ -187,11 +187,11 @@ func sound(t *rapid.T, status v1alpha1.ClusterInstallationStatus) {
 	t.Helper()
 	said := 0
 	for _, kind := range []string{v1beta1.ConditionReady, v1beta1.ConditionReconciling, v1beta1.ConditionStalled} {
-		if condition(status, kind).Status == "True" {
+		if conditionOf(status, kind).Status == "True" {
 			said++
 		}
 	}
-	if said != 1 || (condition(status, v1beta1.ConditionReady).Status == "True") != (status.State == v1alpha1.Stable) {
+	if said != 1 || (conditionOf(status, v1beta1.ConditionReady).Status == "True") != (status.State == v1alpha1.Stable) {
 		t.Fatalf("state %s, conditions %+v", status.State, status.Conditions)
 	}
 	for _, c := range status.Conditions {

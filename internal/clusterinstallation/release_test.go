@@ -21,7 +21,7 @@ import (
 func TestReleaseKeepsWhatUpstreamKeeps(t *testing.T) {
 	t.Parallel()
 	compared := 0
-	for _, name := range oracleNames(t) {
+	for _, name := range oracletest.Names(t) {
 		content, err := os.ReadFile(filepath.Join("testdata", "oracles", name, "kept.json"))
 		if os.IsNotExist(err) {
 			continue
@@ -85,7 +85,7 @@ func TestNoSetIsHandedBackAlone(t *testing.T) {
 		}
 	}
 	status := Report(s, p, plan.Outcome{}, somewhen).Status
-	if said := condition(status, v1beta1.ConditionReleased); said.Reason != v1beta1.ReasonNotReleasable || !strings.HasPrefix(said.Message, "Deployment/chat-green: ") {
+	if said := conditionOf(status, v1beta1.ConditionReleased); said.Reason != v1beta1.ReasonNotReleasable || !strings.HasPrefix(said.Message, "Deployment/chat-green: ") {
 		t.Errorf("the condition is %+v", said)
 	}
 }

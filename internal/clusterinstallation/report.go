@@ -12,6 +12,7 @@ import (
 	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/installation"
+	"windlass.dev/internal/kit/condition"
 	"windlass.dev/internal/kit/plan"
 )
 
@@ -134,11 +135,7 @@ type conditions struct {
 	now        time.Time
 }
 
-func (c conditions) set(condition metav1.Condition) {
-	condition.ObservedGeneration = c.generation
-	condition.LastTransitionTime = metav1.NewTime(c.now.Truncate(time.Second))
-	meta.SetStatusCondition(c.list, condition)
-}
+func (c conditions) set(one metav1.Condition) { condition.Set(c.list, one, c.generation, c.now) }
 
 // summary takes over Ready, and of Reconciling and Stalled the one that holds.
 func (c conditions) summary(from part) {

@@ -1,7 +1,6 @@
 package installation
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -68,12 +67,7 @@ func readOracle(t testing.TB, name string) oracle {
 			o.claim = &corev1.PersistentVolumeClaim{}
 			oracletest.Convert(t, object, o.claim)
 		case "Secret":
-			secret := &corev1.Secret{}
-			oracletest.Convert(t, object, secret)
-			secret.Data = map[string][]byte{}
-			for key, value := range secret.StringData {
-				secret.Data[key] = []byte(value)
-			}
+			secret := oracletest.Secret(t, object)
 			o.secrets[secret.Name] = FactsOf(Redact(secret))
 		}
 	}
@@ -83,27 +77,12 @@ func readOracle(t testing.TB, name string) oracle {
 	return o
 }
 
-func oracleNames(t testing.TB) []string {
-	t.Helper()
-	entries, err := os.ReadDir(filepath.Join("testdata", "oracles"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		if e.IsDir() {
-			names = append(names, e.Name())
-		}
-	}
-	return names
-}
-
 // TestOracles compares what we apply, and what we write back, with what upstream
 // made: each field that we send has upstream's value, and what upstream has
 // beyond that is what the API server fills in by itself.
 func TestOracles(t *testing.T) {
 	t.Parallel()
-	for _, name := range oracleNames(t) {
+	for _, name := range oracletest.Names(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := readOracle(t, name)

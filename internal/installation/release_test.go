@@ -24,7 +24,7 @@ import (
 func TestReleaseKeepsWhatUpstreamKeeps(t *testing.T) {
 	t.Parallel()
 	compared := 0
-	for _, name := range oracleNames(t) {
+	for _, name := range oracletest.Names(t) {
 		content, err := os.ReadFile(filepath.Join("testdata", "oracles", name, "kept.json"))
 		if _, ok := refusal(name); ok || stuck[name] != "" || os.IsNotExist(err) {
 			continue

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/kit/condition"
 	"windlass.dev/internal/kit/inventory"
 	"windlass.dev/internal/kit/plan"
 )
@@ -444,11 +445,7 @@ type conditions struct {
 	now        time.Time
 }
 
-func (c conditions) set(condition metav1.Condition) {
-	condition.ObservedGeneration = c.generation
-	condition.LastTransitionTime = metav1.NewTime(c.now.Truncate(time.Second))
-	meta.SetStatusCondition(c.list, condition)
-}
+func (c conditions) set(one metav1.Condition) { condition.Set(c.list, one, c.generation, c.now) }
 
 // summary sets Ready, and of Reconciling and Stalled the one that holds, as
 // kstatus reads them: their absence means False.

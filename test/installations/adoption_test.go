@@ -64,10 +64,7 @@ func adopt(t *testing.T, oracle string) {
 	before := workload(t, c, ns)
 
 	audit, user := clustertest.Audit(t), grant(t, ns, shipped(t).Rules)
-	from, err := audit.Mark(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	from := mark(t, audit)
 	start(t, ns, user, manager.Hooks{})
 	stable(t, c, mm)
 	taken(t, c, left)
@@ -105,14 +102,7 @@ func adopt(t *testing.T, oracle string) {
 // undeleted wants no request to delete anything since a mark.
 func undeleted(t *testing.T, audit *devcluster.Audit, from devcluster.Mark, user string) {
 	t.Helper()
-	to, err := audit.Mark(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	requests, err := audit.Since(from, to, user)
-	if err != nil {
-		t.Fatal(err)
-	}
+	requests := since(t, audit, from, user)
 	for _, r := range requests {
 		if strings.HasPrefix(r.Verb, "delete") {
 			t.Errorf("request %+v", r)

@@ -35,10 +35,7 @@ func TestClusterInstallationAdoption(t *testing.T) {
 			left := leaveIn(t, c, ns, olderOracle(oracle), "want.yaml")
 			before := workload(t, c, ns)
 			audit, user := clustertest.Audit(t), grant(t, ns, shipped(t).Rules)
-			from, err := audit.Mark(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			from := mark(t, audit)
 			start(t, ns, user, manager.Hooks{})
 			stableOlder(t, c, types.NamespacedName{Namespace: ns, Name: "mm"})
 			taken(t, c, left)
@@ -74,10 +71,7 @@ func TestClusterInstallationRelease(t *testing.T) {
 			left := leaveIn(t, c, ns, olderOracle(oracle), "want.yaml")
 			name, before := types.NamespacedName{Namespace: ns, Name: "mm"}, workload(t, c, ns)
 			audit, user := clustertest.Audit(t), grant(t, ns, shipped(t).Rules)
-			from, err := audit.Mark(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			from := mark(t, audit)
 			start(t, ns, user, manager.Hooks{})
 			stableOlder(t, c, name)
 			taken(t, c, left)

@@ -152,19 +152,9 @@ func TestClusterInstallation(t *testing.T) {
 func writesNothing(t *testing.T, namespace, user string, do func()) {
 	t.Helper()
 	audit := clustertest.Audit(t)
-	from, err := audit.Mark(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	from := mark(t, audit)
 	do()
-	to, err := audit.Mark(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	requests, err := audit.Since(from, to, user)
-	if err != nil {
-		t.Fatal(err)
-	}
+	requests := since(t, audit, from, user)
 	for _, r := range requests {
 		reads := slices.Contains([]string{"get", "list", "watch"}, r.Verb)
 		if !reads && !slices.Contains([]string{"leases", "events", "clusterinstallations/status"}, r.Resource) {

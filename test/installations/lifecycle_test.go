@@ -67,22 +67,12 @@ func TestLifecycle(t *testing.T) {
 	t.Run("a look at what is as it should be costs nothing", func(t *testing.T) {
 		audit := clustertest.Audit(t)
 		before := versions(t, c, name)
-		from, err := audit.Mark(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		from := mark(t, audit)
 		edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Labels = map[string]string{"example.com/look": "again"} })
 		// A change that does lead to a write comes after the look that must not.
 		edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.ServiceAnnotations = map[string]string{"example.com/a": "b"} })
 		stable(t, c, name)
-		to, err := audit.Mark(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		requests, err := audit.Since(from, to, user)
-		if err != nil {
-			t.Fatal(err)
-		}
+		requests := since(t, audit, from, user)
 		var made []string
 		for _, r := range requests {
 			// Events are sent in their own time, and the lease is renewed.

@@ -334,3 +334,23 @@ func edit(t testing.TB, c client.Client, name types.NamespacedName, change func(
 		t.Fatal(err)
 	}
 }
+
+// mark is now in the audit.
+func mark(t testing.TB, audit *devcluster.Audit) devcluster.Mark {
+	t.Helper()
+	at, err := audit.Mark(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+// since are a user's requests since a mark.
+func since(t testing.TB, audit *devcluster.Audit, from devcluster.Mark, user string) []devcluster.Request {
+	t.Helper()
+	requests, err := audit.Since(from, mark(t, audit), user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return requests
+}

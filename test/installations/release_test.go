@@ -43,10 +43,7 @@ func TestRelease(t *testing.T) {
 			left := leave(t, c, ns, oracle)
 			mm, before := types.NamespacedName{Namespace: ns, Name: "mm"}, workload(t, c, ns)
 			audit, user := clustertest.Audit(t), grant(t, ns, shipped(t).Rules)
-			from, err := audit.Mark(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			from := mark(t, audit)
 			start(t, ns, user, manager.Hooks{})
 			stable(t, c, mm)
 			taken(t, c, left)
@@ -240,10 +237,7 @@ func prune(object map[string]any) {
 // another installation shows that the controller has come by.
 func leftAlone(t *testing.T, c client.Client, audit *devcluster.Audit, user string, name types.NamespacedName) {
 	t.Helper()
-	from, err := audit.Mark(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	from := mark(t, audit)
 	s := get(t, c, name, &corev1.Service{})
 	before := s.DeepCopy()
 	s.Spec.Selector["example.com/bent"] = "true"
@@ -256,14 +250,7 @@ func leftAlone(t *testing.T, c client.Client, audit *devcluster.Audit, user stri
 	})
 	stable(t, c, create(t, c, name.Namespace, "other"))
 	edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.Version = "10.5.2" })
-	to, err := audit.Mark(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	requests, err := audit.Since(from, to, user)
-	if err != nil {
-		t.Fatal(err)
-	}
+	requests := since(t, audit, from, user)
 	for _, r := range requests {
 		if r.Name == name.Name && r.Write() {
 			t.Errorf("request after the release: %+v", r)

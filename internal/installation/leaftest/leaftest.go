@@ -12,6 +12,8 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/yaml"
+
+	"windlass.dev/internal/kit/plan"
 )
 
 // Suite is a definition, and what it takes to try each of its fields.
@@ -207,4 +209,23 @@ func overlay(under, over any) any {
 		merged[key] = value
 	}
 	return merged
+}
+
+// Told is what steps do: the objects that they apply, and all else as JSON. Those of which
+// silent is true tell of every field, and so of nothing.
+func Told(t *testing.T, steps []plan.Step, silent func(plan.Action) bool) []any {
+	t.Helper()
+	var all []any
+	for _, step := range steps {
+		if apply, ok := step.Action.(plan.Apply); ok {
+			all = append(all, apply.Object.Object)
+		} else if !silent(step.Action) {
+			content, err := json.Marshal(step.Action)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, string(content))
+		}
+	}
+	return all
 }

@@ -10,11 +10,13 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
@@ -51,6 +53,34 @@ func Convert(t testing.TB, from *unstructured.Unstructured, to any) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Names are those of the cases, which have a folder each.
+func Names(t testing.TB) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join("testdata", "oracles"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+// Secret is one as the API server would store it.
+func Secret(t testing.TB, from *unstructured.Unstructured) *corev1.Secret {
+	t.Helper()
+	secret := &corev1.Secret{}
+	Convert(t, from, secret)
+	secret.Data = map[string][]byte{}
+	for key, value := range secret.StringData {
+		secret.Data[key] = []byte(value)
+	}
+	return secret
 }
 
 // Normalized is an object without what differs from one cluster to the next.

@@ -45,8 +45,9 @@ func (s Summary) Set(conditions *[]metav1.Condition, generation int64, now time.
 	slices.SortFunc(*conditions, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })
 }
 
-// Set puts one condition among the others; its time stays while its status does.
+// Set puts one condition among the others; its time, in seconds as it is stored, stays while
+// its status does.
 func Set(conditions *[]metav1.Condition, c metav1.Condition, generation int64, now time.Time) {
-	c.ObservedGeneration, c.LastTransitionTime, c.Message = generation, metav1.NewTime(now), plan.Bounded(c.Message, messageLimit)
+	c.ObservedGeneration, c.LastTransitionTime, c.Message = generation, metav1.NewTime(now.Truncate(time.Second)), plan.Bounded(c.Message, messageLimit)
 	meta.SetStatusCondition(conditions, c)
 }
