@@ -90,7 +90,8 @@ func (r *runFlags) strategy(told io.Writer) (*v1alpha1.Strategy, error) {
 	if err := r.canaryOf(s); err != nil {
 		return nil, err
 	}
-	if err := r.windowsOf(s); err != nil {
+	var err error
+	if s.Windows, err = windowsOf(r.windows); err != nil {
 		return nil, err
 	}
 	if err := r.rotator.apply(s, r.given, told); err != nil {
@@ -116,18 +117,20 @@ func (r *runFlags) canaryOf(s *v1alpha1.Strategy) error {
 	return nil
 }
 
-func (r *runFlags) windowsOf(s *v1alpha1.Strategy) error {
-	for _, text := range r.windows {
+// windowsOf reads the values of --window.
+func windowsOf(texts []string) ([]run.Window, error) {
+	var all []run.Window
+	for _, text := range texts {
 		w, err := parseWindow(text)
 		if err != nil {
-			return usageError{fmt.Errorf("--window %q: %w", text, err)}
+			return nil, usageError{fmt.Errorf("--window %q: %w", text, err)}
 		}
-		s.Windows = append(s.Windows, w)
+		all = append(all, w)
 	}
-	if _, err := window.Parse(s.Windows); err != nil {
-		return usageError{fmt.Errorf("--%w", err)}
+	if _, err := window.Parse(all); err != nil {
+		return nil, usageError{fmt.Errorf("--%w", err)}
 	}
-	return nil
+	return all, nil
 }
 
 // parseWindow reads "0 22 * * 1-5 for 6h in Europe/Berlin".

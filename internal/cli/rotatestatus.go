@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -99,47 +96,12 @@ func look(ctx context.Context, c client.Client, run *v1alpha1.NodeRotation) (*ro
 	return &v, nil
 }
 
-// screen shows views one after another.
-type screen struct {
-	out    io.Writer
-	redraw bool
-	last   *rotationView
-}
-
-func newScreen(out io.Writer) *screen {
-	s := &screen{out: out}
-	if file, ok := out.(*os.File); ok {
-		s.redraw = term.IsTerminal(int(file.Fd()))
-	}
-	return s
-}
-
-// show draws the view anew on a terminal, and prints what changed elsewhere.
-func (s *screen) show(v *rotationView, now time.Time) error {
-	if !s.redraw {
-		for _, line := range v.changes(s.last) {
-			if _, err := fmt.Fprintf(s.out, "%s %s\n", now.UTC().Format(time.RFC3339), line); err != nil {
-				return err
-			}
-		}
-		s.last = v
-		return nil
-	}
-	var text strings.Builder
-	if err := v.text(&text, now); err != nil {
-		return err
-	}
-	// From the top left, since lines may be longer than the terminal is wide.
-	_, err := fmt.Fprint(s.out, "\x1b[H\x1b[J"+text.String())
-	return err
-}
-
 // lostAfter is how long the API server may not answer before who follows a run gives up.
 const lostAfter = time.Minute
 
 // follow shows a run until it ends; the error says so if it did not succeed.
 func follow(ctx context.Context, c client.Client, run *v1alpha1.NodeRotation, out io.Writer) error {
-	s, answered := newScreen(out), time.Now()
+	s, answered := newScreen[*rotationView](out), time.Now()
 	err := wait.PollUntilContextCancel(ctx, lookEvery, true, func(ctx context.Context) (bool, error) {
 		v, err := look(ctx, c, run)
 		now := time.Now()

@@ -17,6 +17,7 @@ import (
 	"windlass.dev/internal/kit"
 	"windlass.dev/internal/kit/plan"
 	"windlass.dev/internal/secret"
+	"windlass.dev/internal/tell"
 )
 
 const (
@@ -41,6 +42,16 @@ func NewSender(reader client.Reader) *Sender {
 		// A POST that is redirected may become a GET, and be answered 200 by a login page.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+}
+
+// Tell tells of what a run has noted. Whether that works is of no consequence for the run,
+// which tries again when its plan says so.
+func (s *Sender) Tell(ctx context.Context, run Run, n tell.Notify) error {
+	err := s.Send(ctx, n.Recipient, Message{Event: n.Untold.Event, Run: run, Text: n.Untold.Text, At: n.Untold.At.Time, Sequence: n.Untold.Sequence})
+	if err != nil {
+		return &kit.DeclinedError{Err: err}
+	}
+	return nil
 }
 
 // Send tells somebody of a message once. Whoever knows the URL can post, so that no error

@@ -7,7 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"windlass.dev/api/nodes/v1alpha1"
-	run "windlass.dev/api/run/v1alpha1"
 	"windlass.dev/internal/cloud"
 	"windlass.dev/internal/kit/plan"
 )
@@ -171,13 +170,3 @@ type DeleteNode struct {
 }
 
 func (a DeleteNode) String() string { return "delete Node/" + a.Name }
-
-// Notify tells somebody of what happened.
-type Notify struct {
-	Recipient run.Notification
-	Untold    v1alpha1.Untold
-}
-
-func (a Notify) String() string {
-	return fmt.Sprintf("notify %d of %s %d", a.Untold.Recipient, a.Untold.Event, a.Untold.Sequence)
-}

@@ -10,6 +10,7 @@ import (
 	"windlass.dev/api/nodes/v1alpha1"
 	run "windlass.dev/api/run/v1alpha1"
 	"windlass.dev/internal/gate"
+	"windlass.dev/internal/tell"
 )
 
 // outsideWindow says that no window is open; nil if one is. The windows of all groups that
@@ -109,12 +110,6 @@ func (d *decider) gatesPass() bool {
 	return w == nil
 }
 
-// tellFor is for how long it is tried to tell somebody of something.
-const tellFor = 10 * time.Minute
-
-// tellAgain is when to try once more.
-const tellAgain = 30 * time.Second
-
 // recipients are who is told of a run: those that it names, or else its groups.
 func recipients(r *v1alpha1.NodeRotation, groups map[string]*v1alpha1.NodeGroup) []run.Notification {
 	if s := r.Spec.Strategy; s != nil && s.Notifications != nil {
@@ -128,24 +123,16 @@ func recipients(r *v1alpha1.NodeRotation, groups map[string]*v1alpha1.NodeGroup)
 	return nil
 }
 
-// tell notes what happened for those who want to know, and tells them of what is noted: a
-// crash in between tells it again rather than not at all.
+// tell notes what happened for those who want to know, and tells them of what is noted.
 func (d *decider) tell() {
 	all := recipients(d.s.Run, d.s.Groups)
-	d.status.Untold = slices.DeleteFunc(d.status.Untold, func(u v1alpha1.Untold) bool {
-		return int(u.Recipient) >= len(all) || !d.now.Before(u.At.Add(tellFor))
-	})
+	d.status.Untold = tell.Still(d.status.Untold, all, d.now)
 	for _, u := range d.status.Untold {
-		d.step(Notify{Recipient: all[u.Recipient], Untold: u}, "somebody wants to know")
-		d.wake(tellAgain)
+		d.step(tell.Notify{Recipient: all[u.Recipient], Untold: u}, "somebody wants to know")
+		d.wake(tell.Again)
 	}
 	for _, happened := range d.happened() {
-		for i := range all {
-			if len(all[i].Events) == 0 || slices.Contains(all[i].Events, happened.Event) {
-				happened.Recipient, happened.At = int32(i), metav1.NewTime(d.now)
-				d.status.Untold = append(d.status.Untold, happened)
-			}
-		}
+		d.status.Untold = tell.Note(d.status.Untold, all, happened, d.now)
 	}
 }
 

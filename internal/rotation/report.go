@@ -12,6 +12,7 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/kit/plan"
+	"windlass.dev/internal/tell"
 )
 
 // maxWaits is how many things a run says that it waits for.
@@ -180,14 +181,14 @@ func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1alp
 		after.Status = decision.Status
 	}
 	for _, done := range outcome.Done {
-		if n, ok := done.Action.(Notify); ok {
-			after.Status.Untold = slices.DeleteFunc(after.Status.Untold, func(u v1alpha1.Untold) bool { return u == n.Untold })
+		if n, ok := done.Action.(tell.Notify); ok {
+			after.Status.Untold = tell.Done(after.Status.Untold, n)
 		}
 	}
 	var worst *plan.Failure
 	for i := range outcome.Failed {
 		switch outcome.Failed[i].Step.Action.(type) {
-		case Evict, Notify: // A budget that says no is no failure, and who is not told waits for nothing.
+		case Evict, tell.Notify: // A budget that says no is no failure, and who is not told waits for nothing.
 			continue
 		}
 		worst = &outcome.Failed[i]

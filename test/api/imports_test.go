@@ -136,7 +136,7 @@ var ports = map[string][]string{
 
 // shared are what every controller may know beside the engine: the ways to others, and what
 // every long run is judged by.
-var shared = []string{"internal/gate", "internal/gate/probe", "internal/notify", "internal/secret", "internal/window"}
+var shared = []string{"internal/gate", "internal/gate/probe", "internal/notify", "internal/secret", "internal/tell", "internal/window"}
 
 // forbidden says why a package may not import another of ours; empty if it may.
 func forbidden(from, to string) string {

@@ -245,34 +245,10 @@ type Revision struct {
 }
 
 // Wait is one thing that a run waits for.
-type Wait struct {
-	// Subject is what waits, such as Node/ip-10-0-0-1 or the run.
-	Subject string `json:"subject"`
-	// For is what is waited for, such as PodDisruptionBudget/shop/payments.
-	// +optional
-	For string `json:"for,omitempty"`
-	// Reason in a word.
-	Reason string `json:"reason"`
-	// Message says what somebody can do.
-	// +optional
-	Message string `json:"message,omitempty"`
-	// Since is when the wait began.
-	Since metav1.Time `json:"since"`
-	// Until is when the run will do something else, if nothing changes.
-	// +optional
-	Until *metav1.Time `json:"until,omitempty"`
-}
+type Wait = run.Wait
 
 // Untold is an event of which somebody has still to be told.
-type Untold struct {
-	// Recipient is the place of who is told among the notifications of the run.
-	Recipient int32             `json:"recipient"`
-	Event     run.NotifiedEvent `json:"event"`
-	// Sequence tells events of one kind apart.
-	Sequence int64       `json:"sequence"`
-	Text     string      `json:"text"`
-	At       metav1.Time `json:"at"`
-}
+type Untold = run.Untold
 
 // Estimate is how long the run will take from now.
 type Estimate struct {

@@ -24,6 +24,7 @@ import (
 	"windlass.dev/internal/kit/plan"
 	"windlass.dev/internal/notify"
 	"windlass.dev/internal/rotation"
+	"windlass.dev/internal/tell"
 )
 
 // Field managers of what is put on nodes. Each is given up by itself: what somebody else
@@ -62,8 +63,8 @@ func (f *feature) Act(ctx context.Context, w *kit.Writer, s rotation.Snapshot, a
 		return f.prePull(ctx, s.Run, a)
 	case rotation.RemovePod:
 		return f.removePod(ctx, a)
-	case rotation.Notify:
-		return f.notify(ctx, s.Run, a)
+	case tell.Notify:
+		return f.sender.Tell(ctx, notify.Run{Kind: "NodeRotation", Name: s.Run.Name, UID: s.Run.UID}, a)
 	case rotation.DeleteNode:
 		err := f.client.Delete(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.Name}}, client.Preconditions{UID: &a.UID})
 		return client.IgnoreNotFound(err)
@@ -269,17 +270,6 @@ func (f *feature) scale(ctx context.Context, a rotation.Scale) error {
 		return nil // The test failed: somebody else has changed it, and it stays so.
 	}
 	return client.IgnoreNotFound(err)
-}
-
-// notify tells somebody; whether that works is of no consequence for the run.
-func (f *feature) notify(ctx context.Context, run *v1alpha1.NodeRotation, a rotation.Notify) error {
-	err := f.sender.Send(ctx, a.Recipient, notify.Message{
-		Event: a.Untold.Event, Run: notify.Run{Kind: "NodeRotation", Name: run.Name, UID: run.UID}, Text: a.Untold.Text, At: a.Untold.At.Time, Sequence: a.Untold.Sequence,
-	})
-	if err != nil {
-		return &kit.DeclinedError{Err: err}
-	}
-	return nil
 }
 
 // cloudTimeout is the deadline of one thing that a provider is asked for.

@@ -21,7 +21,6 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud"
-	"windlass.dev/internal/gate"
 	"windlass.dev/internal/gate/probe"
 	"windlass.dev/internal/kit"
 	"windlass.dev/internal/notify"
@@ -66,7 +65,7 @@ func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable,
 		return nil, err
 	}
 	f.sender = notify.NewSender(host.Client)
-	f.gates = &gates{prober: probe.New(host.Client), checked: poke(pokes), busy: map[types.UID]bool{}, seen: map[types.UID]map[string]gate.Observation{}}
+	f.gates = probe.NewBeside(probe.New(host.Client), poke(pokes))
 	engine := &kit.Engine[*v1alpha1.NodeRotation, rotation.Snapshot]{
 		Feature: f, Kind: rotations, Kinds: kit.Kinds{rotations, replacements}, Cache: host.Reader, Client: host.Client, Manager: Manager,
 		Writes: kit.NewWrites(host.Clock), Announce: host.Announce, Metrics: host.Metrics, Clock: host.Clock, Parallel: parallel,
@@ -141,7 +140,7 @@ type feature struct {
 	clouds  *clouds
 	index   *index
 	views   *rotation.Views // of the one worker, as the index is
-	gates   *gates
+	gates   *probe.Beside
 	sender  *notify.Sender
 	metrics *metrics
 }

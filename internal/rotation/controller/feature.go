@@ -49,7 +49,7 @@ func (f *feature) Observe(ctx context.Context, run *v1alpha1.NodeRotation) (rota
 		return s, nil
 	}
 	due, _ := gate.Due(rotation.Gates(run, s.Groups), run.Status.Gates, f.clock.Now())
-	s.Observed = f.gates.observe(f.run, run, due) //nolint:contextcheck // A check outlives the pass that asks for it.
+	s.Observed = f.gates.Observe(f.run, run.UID, due) //nolint:contextcheck // A check outlives the pass that asks for it.
 	for _, name := range concerned(run, s.Groups) {
 		s.Clouds[name] = f.clouds.describe(ctx, s.Groups[name])
 		if s.Groups[name].Spec.Role == v1alpha1.ControlPlane && s.ControlPlane == "" {

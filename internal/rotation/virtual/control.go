@@ -15,6 +15,7 @@ import (
 	"windlass.dev/internal/gate"
 	"windlass.dev/internal/kit/plan"
 	"windlass.dev/internal/rotation"
+	"windlass.dev/internal/tell"
 )
 
 // Begin makes the run.
@@ -156,7 +157,7 @@ func (w *World) do(action plan.Action) error {
 		w.mark(a)
 	case rotation.Evict, rotation.Scale, rotation.PrePull, rotation.RemovePod:
 		return w.doPods(action)
-	case rotation.Notify:
+	case tell.Notify:
 		w.Told = append(w.Told, string(a.Untold.Event))
 	case rotation.DeleteNode:
 		w.removeNode(a.Name)
