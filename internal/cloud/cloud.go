@@ -89,6 +89,10 @@ type Group struct {
 	// Guard is all that the mark says, so that the group can be given back by Restore even
 	// if the record of the run is lost; nil without a mark.
 	Guard *Guard
+	// Zones are those among which the provider keeps the machines even, by ending some where
+	// another zone has two fewer, when nothing is suspended that a run suspends; nil if it
+	// does not.
+	Zones []string
 	// Machines, sorted by their id.
 	Machines []Machine
 	// Problems are what keeps the group from its size, such as a lack of capacity in a zone,

@@ -293,7 +293,7 @@ func progress(run *v1alpha1.NodeRotation, records []v1alpha1.NodeReplacement) st
 			parts = append(parts, fmt.Sprintf("%d %s", count[phase], strings.ToLower(string(phase))))
 		}
 	}
-	text := fmt.Sprintf("%d of %d nodes replaced", count[v1alpha1.Replaced], machines)
+	text := fmt.Sprintf("%d of %d nodes replaced", run.Status.Replaced, machines)
 	if len(parts) > 0 {
 		text += ": " + strings.Join(parts, ", ")
 	}

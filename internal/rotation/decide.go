@@ -281,7 +281,7 @@ func (d *decider) rollBack(message string) {
 	d.status.WaveDoneAt, d.status.WaveSize = nil, 0
 	for i := range d.status.Groups {
 		// Those that were done are begun again, and all get their former template.
-		d.status.Groups[i].Restored, d.status.Groups[i].Prepared = false, false
+		d.status.Groups[i].Restored, d.status.Groups[i].Prepared, d.status.Groups[i].Rebalance = false, false, nil
 	}
 }
 
@@ -300,13 +300,16 @@ func (d *decider) conclude() {
 	d.status.Phase = cmp.Or(d.status.Outcome, v1alpha1.Succeeded)
 	skipped := 0
 	for i := range d.s.Records {
-		if r := &d.s.Records[i]; r.Status.Phase == v1alpha1.SkippedPhase && r.Spec.Attempt+1 >= maxAttempts {
+		if r := &d.s.Records[i]; r.Status.Phase == v1alpha1.SkippedPhase && r.Spec.Attempt+1 >= maxAttempts && !isUneven(r) {
 			skipped++
 		}
 	}
 	if skipped > 0 && d.status.Outcome != v1alpha1.Aborted {
 		d.status.Phase = v1alpha1.Failed
 		d.status.OutcomeMessage = strings.TrimPrefix(fmt.Sprintf("%s; %d nodes could not be emptied, and were given back", d.status.OutcomeMessage, skipped), "; ")
+	}
+	if text := d.unevenText(); text != "" {
+		d.status.OutcomeMessage = strings.TrimPrefix(d.status.OutcomeMessage+"; "+text, "; ")
 	}
 }
 

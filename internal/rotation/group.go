@@ -44,6 +44,10 @@ type group struct {
 	// open machines have a record that is not closed; records counts those of machines that
 	// are gone, too.
 	open, records int
+	// moved ones were opened because of their zones; of them movedGone are gone, or were given
+	// back, and movedAt is when something became of the last one.
+	moved, movedGone int
+	movedAt          time.Time
 	// skipped machines were given back, and untried ones have still to be opened a first time.
 	skipped, untried int
 	// ended are the machines that are asked to end, and after is the size that the group has
@@ -66,14 +70,15 @@ type machine struct {
 	// record is the one that is not closed, and last the newest of the closed ones.
 	record, last *v1alpha1.NodeReplacement
 	attempts     int32
-	// outdated is why the machine is, empty if it is not; leaving that it has to go.
-	outdated string
-	leaving  bool
+	// outdated is why the machine is, empty if it is not; uneven why its zone makes it go, and
+	// leaving that it has to go.
+	outdated, uneven string
+	leaving          bool
 }
 
-// skipped says that the machine was given back because it could not be emptied.
+// skipped says that the machine was given back because it could not be emptied, and had to go.
 func (m *machine) skipped() bool {
-	return m.record == nil && m.last != nil && m.last.Status.Phase == v1alpha1.SkippedPhase
+	return m.record == nil && m.last != nil && m.last.Status.Phase == v1alpha1.SkippedPhase && !isUneven(m.last)
 }
 
 // givenUp says that it is not tried again.
@@ -110,19 +115,12 @@ func (d *decider) assess(g *group) {
 		d.wait(v1alpha1.Wait{Subject: "NodeGroup/" + g.name, Reason: v1alpha1.ReasonInvalidSpec, Message: err.Error()})
 	}
 	g.after = g.cloud.Size
-	outdated, updated := 0, 0
-	for _, m := range g.machines {
-		m.outdated = d.whyOutdated(g, m.Machine)
-		if m.outdated != "" {
-			outdated++
-		} else if m.State != cloud.Ending {
-			updated++
-		}
-	}
+	d.tellOutdated(g)
 	d.adopt(g)
 	for _, m := range g.machines {
-		m.leaving = m.State != cloud.Ending && !m.givenUp() && (m.committed() || m.outdated != "" && !d.aborting())
+		m.leaving = m.State != cloud.Ending && !m.givenUp() && (m.committed() || !d.aborting() && (m.outdated != "" || m.movedAway()))
 	}
+	d.even(g)
 	d.chooseSurplus(g)
 	for _, m := range g.machines {
 		d.count(g, m)
@@ -130,7 +128,22 @@ func (d *decider) assess(g *group) {
 	if d.untouched(g) && (g.leaving > 0 || g.records > 0) {
 		g.rec.Prepared = false // It was given back, and there is something to do after all.
 	}
-	g.rec.Outdated, g.rec.Updated = int32(outdated), int32(updated)
+}
+
+// tellOutdated says of each machine why it is outdated, and counts them.
+func (d *decider) tellOutdated(g *group) {
+	g.rec.Outdated, g.rec.Updated = 0, 0
+	for _, m := range g.machines {
+		ending := m.State == cloud.Ending
+		if !ending {
+			g.live++
+		}
+		if m.outdated = d.whyOutdated(g, m.Machine); m.outdated != "" {
+			g.rec.Outdated++
+		} else if !ending {
+			g.rec.Updated++
+		}
+	}
 }
 
 // recall finds the records of the group's machines, and counts what the run has opened.
@@ -142,7 +155,10 @@ func (d *decider) recall(g *group) {
 			continue
 		}
 		closed := Closed(r.Status.Phase)
-		if r.Status.Phase == v1alpha1.Replaced && !isSurplus(r) { // Of a wave such a one is one all the same.
+		switch {
+		case isUneven(r):
+			g.recallMove(r)
+		case r.Status.Phase == v1alpha1.Replaced && !isSurplus(r): // Of a wave such a one is one all the same.
 			g.rec.Replaced++
 		}
 		m := g.view.machine(r.Spec.Instance)
@@ -166,13 +182,23 @@ func (d *decider) recall(g *group) {
 	}
 }
 
+// recallMove counts a record of a machine that goes, or went, because of its zone.
+func (g *group) recallMove(r *v1alpha1.NodeReplacement) {
+	at := r.CreationTimestamp.Time
+	if g.moved++; Closed(r.Status.Phase) {
+		if g.movedGone++; r.Status.FinishedAt != nil {
+			at = r.Status.FinishedAt.Time
+		}
+	}
+	if at.After(g.movedAt) {
+		g.movedAt = at
+	}
+}
+
 // count puts a machine among the numbers of its group.
 func (d *decider) count(g *group, m *machine) {
-	if m.State != cloud.Ending {
-		g.live++
-		if m.record != nil {
-			g.open++
-		}
+	if m.State != cloud.Ending && m.record != nil {
+		g.open++
 	}
 	if m.leaving {
 		g.leaving++
@@ -260,62 +286,8 @@ func (d *decider) whyOutdated(g *group, m *cloud.Machine) string {
 	return fmt.Sprintf("runs %s, which is rolled back to %s", g.rec.Target.Name, g.rec.Former.Name)
 }
 
-// chooseSurplus chooses which machines go if more would stay than the group should have:
-// when the run is aborted, and when somebody ended machines that had to go anyway. Those
-// come first that the run made or opened, the emptiest before others, since nothing is to
-// be moved without need.
-func (d *decider) chooseSurplus(g *group) {
-	surplus := -int(g.rec.Size)
-	for _, m := range g.machines {
-		if m.stays() {
-			surplus++
-		}
-	}
-	if surplus <= 0 {
-		return
-	}
-	var all []*machine
-	for _, m := range g.machines {
-		if m.stays() && !m.givenUp() && (m.record == nil || m.record.Status.Phase != v1alpha1.Reverting) {
-			all = append(all, m)
-		}
-	}
-	slices.SortFunc(all, func(a, b *machine) int {
-		return cmp.Or(cmp.Compare(d.surplusOrder(a), d.surplusOrder(b)), cmp.Compare(d.burden(g, a), d.burden(g, b)), strings.Compare(a.ID, b.ID))
-	})
-	for _, m := range all[:min(surplus, len(all))] {
-		m.leaving = true
-	}
-}
-
-// surplusOrder puts those machines first that were chosen before, and then those of the run.
-func (d *decider) surplusOrder(m *machine) int {
-	switch {
-	case m.record != nil && isSurplus(m.record):
-		return 0
-	case m.record != nil || d.made(m):
-		return 1
-	default:
-		return 2
-	}
-}
-
-// burden is how many pods have to leave a machine, those too that would block it.
-func (d *decider) burden(g *group, m *machine) int {
-	if m.node == nil {
-		return 0
-	}
-	return d.load(g, m).Left
-}
-
 // stays says that nothing has made the machine go so far.
 func (m *machine) stays() bool { return m.State != cloud.Ending && !m.leaving }
-
-// surplusReason is why a machine goes that the group has too many of.
-const surplusReason = "is one more than the group's size"
-
-// isSurplus says that a machine goes for that: it is not replaced.
-func isSurplus(r *v1alpha1.NodeReplacement) bool { return r.Spec.Reason == surplusReason }
 
 // wanted is what size the group should have while so many machines have still to go.
 func (g *group) wanted(leaving int) int32 {
@@ -338,6 +310,7 @@ func (d *decider) adopt(g *group) {
 		return
 	}
 	g.rec.Size = max(g.rec.Size+by, 0)
+	g.rec.Rebalance = nil // It is for another size.
 	g.rec.Wanted, g.rec.Before, g.rec.Raised = size, size, max(g.rec.Raised, size)
 	g.rec.Max = max(g.rec.Max, g.rec.Size)
 	var err error
@@ -480,7 +453,7 @@ func (d *decider) finish(g *group) bool {
 	if !g.rec.Prepared || g.leaving > 0 || g.records > 0 {
 		return false
 	}
-	if d.recorded.Phase != d.status.Phase {
+	if d.recorded.Phase != d.status.Phase || d.unwritten(g) {
 		return true
 	}
 	// A group that is too large because no machine of it could be emptied stays so.
@@ -514,7 +487,11 @@ func (d *decider) giveBack(g *group, size int32) {
 	if d.ending() && g.rec.Former != nil && g.cloud.Capabilities.RollBack && (g.rec.Changed || !d.aborting()) {
 		restore.Former = asTarget(*g.rec.Former, g.cloud.Revision, true)
 	}
-	d.step(restore, "nothing is left to do for the group")
+	why := "nothing is left to do for the group"
+	if zones := g.spread(); !zones.even() {
+		why = fmt.Sprintf("nothing more can be done for the group, whose provider may end machines without a drain to even its zones out (%s)", zones)
+	}
+	d.step(restore, why)
 	d.wake(time.Second)
 }
 

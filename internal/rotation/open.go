@@ -176,7 +176,7 @@ func (d *decider) openNode(g *group, m *machine) {
 	}
 	record := &v1alpha1.NodeReplacement{
 		ObjectMeta: metav1.ObjectMeta{Name: recordName(d.s.Run.Name, m), Labels: map[string]string{v1alpha1.RotationLabel: d.s.Run.Name}},
-		Spec:       v1alpha1.NodeReplacementSpec{Rotation: d.s.Run.Name, Group: g.name, Instance: m.ID, Zone: m.Zone, Reason: cmp.Or(m.outdated, surplusReason), Attempt: m.attempts},
+		Spec:       v1alpha1.NodeReplacementSpec{Rotation: d.s.Run.Name, Group: g.name, Instance: m.ID, Zone: m.Zone, Reason: cmp.Or(m.outdated, m.uneven, surplusReason), Attempt: m.attempts},
 	}
 	if m.node != nil {
 		record.Spec.Node, record.Spec.NodeUID = m.node.Name, m.node.UID
@@ -251,7 +251,7 @@ func (d *decider) notReady(g *group) {
 		w.For, w.Reason, w.Message = p.Reason, v1alpha1.ReasonProviderProblem, p.Message
 	}
 	for _, m := range g.machines {
-		if m.outdated != "" || m.State == cloud.Ending || m.LaunchedAt.Before(d.status.StartedAt.Time) || m.node != nil && m.node.Ready() {
+		if m.outdated != "" || !m.stays() || m.LaunchedAt.Before(d.status.StartedAt.Time) || m.node != nil && m.node.Ready() {
 			continue
 		}
 		limit := m.LaunchedAt.Add(g.strategy.readyTimeout)

@@ -197,7 +197,7 @@ func (r *replacement) draining() {
 		r.step(Deregister{Group: r.g.name, Machine: r.m.ID}, "its pods are leaving")
 	}
 	late := r.next.DrainDeadline != nil && !r.now.Before(r.next.DrainDeadline.Time)
-	if late && policy.OnTimeout == v1alpha1.SkipNode {
+	if late && r.onTimeout() == v1alpha1.SkipNode {
 		r.skip()
 		return
 	}
@@ -249,9 +249,18 @@ func (r *replacement) waitFor(w *drain.Wait, until *metav1.Time) {
 	if w.Forever {
 		message += "; then: " + map[v1alpha1.OnDrainTimeout]string{
 			v1alpha1.SkipNode: "the node is given back and tried once more at the end", v1alpha1.BlockRun: "it goes on waiting", v1alpha1.ForceNode: "what is left is deleted",
-		}[r.g.strategy.drain.OnTimeout]
+		}[r.onTimeout()]
 	}
 	r.next.Wait = &v1alpha1.Wait{Subject: r.subject(), For: w.For, Reason: w.Reason, Message: message, Until: until}
+}
+
+// onTimeout is what becomes of the node when it cannot be emptied in time. One that need not
+// go holds up nothing, and nothing is forced for it.
+func (r *replacement) onTimeout() v1alpha1.OnDrainTimeout {
+	if isUneven(r.was) {
+		return v1alpha1.SkipNode
+	}
+	return r.g.strategy.drain.OnTimeout
 }
 
 // skip gives the node back: it could not be emptied in time.
@@ -291,11 +300,11 @@ func (r *replacement) drained() {
 		r.forced("volumes were still attached: " + strings.Join(volumes, ", "))
 	}
 	if owner := r.outstanding(r.g, r.next.Pods); owner != "" {
-		if deadline != nil && !r.now.Before(deadline.Time) && policy.OnTimeout == v1alpha1.SkipNode {
+		if deadline != nil && !r.now.Before(deadline.Time) && r.onTimeout() == v1alpha1.SkipNode {
 			r.skip()
 			return
 		}
-		if policy.OnTimeout != v1alpha1.ForceNode || deadline == nil || r.now.Before(deadline.Time) {
+		if r.onTimeout() != v1alpha1.ForceNode || deadline == nil || r.now.Before(deadline.Time) {
 			r.next.Wait = &v1alpha1.Wait{Subject: "Node/" + n.Name, For: owner, Reason: v1alpha1.ReasonReplacements, Message: notReadyElsewhere, Until: deadline}
 			if deadline != nil {
 				r.wakeAt(deadline.Time)

@@ -104,7 +104,7 @@ func (d *decider) inShort() (reason, message string) {
 	st := d.status
 	switch st.Phase {
 	case v1alpha1.Succeeded:
-		return v1alpha1.ReasonSucceeded, "every node runs what it should"
+		return v1alpha1.ReasonSucceeded, strings.TrimSuffix("every node runs what it should; "+st.OutcomeMessage, "; ")
 	case v1alpha1.Planned:
 		return v1alpha1.ReasonSucceeded, "the plan is in status.plan"
 	case v1alpha1.RolledBack:

@@ -69,7 +69,7 @@ func (d *decider) fresh(active []*group) bool {
 // waveDone says that the nodes of the wave are replaced, and the new ones Ready.
 func (d *decider) waveDone(active []*group) bool {
 	for _, g := range active {
-		if g.records > 0 || d.inWave(g) > 0 && g.untried > 0 {
+		if g.records > 0 || d.inWave(g) > 0 && g.untried > 0 || d.unwritten(g) {
 			return false
 		}
 		if !d.settled(g) {

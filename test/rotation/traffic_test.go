@@ -29,10 +29,18 @@ func cleanup(t testing.TB) context.Context { return context.WithoutCancel(t.Cont
 const (
 	replicas = 8
 	rate     = 300 // requests a second
+	// preStop is long enough for a busy machine to tell the gateway that a pod is going.
+	preStop = 12 * time.Second
 )
 
-// serve makes an application that is careful, behind the gateway, and returns what to send it.
-func serve(t *testing.T) traffic.Plan {
+// application is one that is served behind the gateway, and what to send it.
+type application struct {
+	namespace string
+	plan      traffic.Plan
+}
+
+// serve makes an application that is careful.
+func serve(t *testing.T) application {
 	t.Helper()
 	ctx, c, ns := t.Context(), clientOf(t), clustertest.Namespace(t)
 	labels := map[string]string{"app": "web"}
@@ -46,7 +54,7 @@ func serve(t *testing.T) traffic.Plan {
 				Containers: []corev1.Container{{
 					Name: "main", Image: "web:1", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}}, Env: []corev1.EnvVar{{Name: "STANDIN_BOOT", Value: "1s"}},
 					ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/", Port: intstr.FromString("http")}}, PeriodSeconds: 1},
-					Lifecycle:      &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 8}}},
+					Lifecycle:      &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: int64(preStop / time.Second)}}},
 				}},
 			}},
 		}},
@@ -71,14 +79,16 @@ func serve(t *testing.T) traffic.Plan {
 		report, err := traffic.Run(ctx, plan)
 		return err == nil && report.Lost() == 0 && report.Requests.P99 < 250
 	})
-	return plan
+	return application{ns, plan}
 }
 
-// load sends requests until it is stopped, and then says how many there were, and how many
-// were lost.
-func load(t *testing.T, plan traffic.Plan) (stop func() (sent, lost int)) {
+// load sends requests until it is stopped, and then fails the test if it did not send so
+// many, if one was lost, or if a pod was not given the time to end that it asks for.
+func (a application) load(t *testing.T) (stop func(least int)) {
 	t.Helper()
+	plan := a.plan
 	plan.Duration = 5 * time.Second
+	pods := watchPods(t, a.namespace)
 	done, over := make(chan struct{}), make(chan [2]int)
 	go func() {
 		var sum [2]int
@@ -92,7 +102,7 @@ func load(t *testing.T, plan traffic.Plan) (stop func() (sent, lost int)) {
 			sum[0] += report.Requests.Sent
 			sum[1] += report.Lost()
 			if report.Lost() > 0 {
-				t.Logf("lost: %+v %v", report.Requests, report.By)
+				t.Logf("lost in the 5 s before %s: %+v %v", time.Now().Format("15:04:05.000"), report.Requests, report.By)
 			}
 			select {
 			case <-done:
@@ -102,10 +112,17 @@ func load(t *testing.T, plan traffic.Plan) (stop func() (sent, lost int)) {
 			}
 		}
 	}()
-	return func() (int, int) {
+	return func(least int) {
 		close(done)
 		sum := <-over
-		return sum[0], sum[1]
+		t.Logf("%d requests, %d lost", sum[0], sum[1])
+		if sum[1] > 0 || sum[0] < least {
+			t.Errorf("%d of %d requests were lost", sum[1], sum[0])
+		}
+		// What the kubelet takes until it begins to wait is not to count.
+		for _, p := range pods.abrupt(preStop - time.Second) {
+			t.Error(p)
+		}
 	}
 }
 
@@ -191,19 +208,14 @@ func TestRotationUnderTraffic(t *testing.T) { //nolint:paralleltest // It measur
 	m, w := newMachines(t, 12), newWindlass(t)
 	w.start(t)
 	stableAgain := installations(t, 4)
-	plan := serve(t)
-	image := m.image(t)
+	app, image := serve(t), m.image(t)
 	strategy := quick()
 	strategy.PrePull = &v1alpha1.PrePull{}
 	pullers := watchPullers(t)
-	stop := load(t, plan)
+	stop := app.load(t)
 	run := begin(t, m, image, strategy)
 	succeeds(t, run)
-	sent, lost := stop()
-	t.Logf("%d requests, %d lost", sent, lost)
-	if lost > 0 || sent < rate*20 {
-		t.Errorf("%d of %d requests were lost", lost, sent)
-	}
+	stop(rate * 20)
 	m.asBefore(t, image)
 	pullers(int(m.size))
 	stableAgain()
@@ -217,8 +229,8 @@ func TestKilledUnderTraffic(t *testing.T) { //nolint:paralleltest // It measures
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	m, w := newMachines(t, 12), newWindlass(t)
-	plan, image := serve(t), m.image(t)
-	stop := load(t, plan)
+	app, image := serve(t), m.image(t)
+	stop := app.load(t)
 	run := begin(t, m, image, &v1alpha1.Strategy{MaxSurge: new(intstr.FromInt32(1)), MinReadySeconds: new(int32(1))})
 	kills := 0
 	for ; kills < 20; kills++ {
@@ -232,11 +244,7 @@ func TestKilledUnderTraffic(t *testing.T) { //nolint:paralleltest // It measures
 	}
 	w.start(t)
 	succeeds(t, run)
-	sent, lost := stop()
-	t.Logf("%d requests, %d lost, %d kills", sent, lost, kills)
-	if lost > 0 {
-		t.Errorf("%d of %d requests were lost", lost, sent)
-	}
+	stop(rate * 20)
 	m.asBefore(t, image)
 }
 
@@ -279,10 +287,10 @@ const elected = "Starting workers"
 func TestBadDaysUnderTraffic(t *testing.T) { //nolint:paralleltest // It measures.
 	m, w := newMachines(t, 6), newWindlass(t)
 	w.start(t)
-	plan, image := serve(t), m.image(t)
+	app, image := serve(t), m.image(t)
 	ask(t, "dev", "aws", "capacity", "eu-central-1a", instanceType, "--room", "0")
 	ask(t, "dev", "aws", "throttle", "autoscaling.DescribeAutoScalingGroups", "--per-second", "1", "--burst", "2")
-	stop := load(t, plan)
+	stop := app.load(t)
 	run := begin(t, m, image, quick())
 	c := clientOf(t)
 	waitFor(t, deadline, "some nodes to be replaced", func() bool {
@@ -291,11 +299,7 @@ func TestBadDaysUnderTraffic(t *testing.T) { //nolint:paralleltest // It measure
 	ask(t, "dev", "aws", "capacity", "eu-central-1a", instanceType, "--unlimited")
 	ask(t, "dev", "aws", "throttle", "autoscaling.DescribeAutoScalingGroups", "--off")
 	succeeds(t, run)
-	sent, lost := stop()
-	t.Logf("%d requests, %d lost", sent, lost)
-	if lost > 0 {
-		t.Errorf("%d of %d requests were lost", lost, sent)
-	}
+	stop(rate * 20)
 	m.asBefore(t, image)
 }
 

@@ -220,6 +220,10 @@ type GroupRotation struct {
 	// Prepared says that the group was brought to its target and guarded against others.
 	// +optional
 	Prepared bool `json:"prepared,omitempty"`
+	// Rebalance is set when nothing is left to do for the group but to even its zones out, so
+	// that its provider has no node to end for that when the group is given back.
+	// +optional
+	Rebalance *Rebalance `json:"rebalance,omitempty"`
 	// Restored says that the group has its settings back.
 	// +optional
 	Restored bool `json:"restored,omitempty"`
@@ -229,6 +233,21 @@ type GroupRotation struct {
 	Updated int32 `json:"updated"`
 	// +optional
 	Replaced int32 `json:"replaced"`
+}
+
+// Rebalance is what there was to even out between the zones of a group.
+type Rebalance struct {
+	// Nodes is how many had to be made in another zone than they were in.
+	Nodes int32 `json:"nodes"`
+	// Before is how many of the run's records were of such nodes before.
+	// +optional
+	Before int32 `json:"before,omitempty"`
+	// Since is when that was found.
+	Since metav1.Time `json:"since"`
+	// GivenUp says that no more are tried: a new node did not come where one was missing, or
+	// not in time.
+	// +optional
+	GivenUp bool `json:"givenUp,omitempty"`
 }
 
 // Revision is what the nodes of a group are made from.

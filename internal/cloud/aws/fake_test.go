@@ -146,7 +146,7 @@ func (f *fake) settle(t *testing.T) {
 
 // harness is what is the same for all groups.
 func (f *fake) harness() *cloudtest.Harness {
-	return &cloudtest.Harness{Wait: f.settle, Crash: f.crash}
+	return &cloudtest.Harness{Zones: []string{region + "a", region + "b", region + "c"}, Wait: f.settle, Crash: f.crash}
 }
 
 // reads are the actions that change nothing.

@@ -163,6 +163,31 @@ func TestForeignProtection(t *testing.T) {
 	})
 }
 
+// TestEvenedZones: they are those among which instances are ended, unless somebody who is not
+// the run has suspended that.
+func TestEvenedZones(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	f.small(t)
+	p, ref := f.cloud.AutoScaling(), autoScaling("apps")
+	zones := slices.Sorted(slices.Values(f.group(t, "apps").AvailabilityZones))
+	if diff := cmp.Diff(zones, f.describe(t, ref).Zones); diff != "" || len(zones) == 0 {
+		t.Error(diff)
+	}
+	if err := p.Prepare(t.Context(), ref, cloud.Guard{Run: "apps-1", Suspend: []string{"AZRebalance"}}, cloud.Target{}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(zones, f.describe(t, ref).Zones); diff != "" {
+		t.Errorf("suspended by the run: %s", diff)
+	}
+	if err := p.Restore(t.Context(), ref, cloud.Guard{Run: "apps-1"}, cloud.Settings{Size: 3, Max: 3}, cloud.Target{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.describe(t, ref); got.Zones != nil || !slices.Contains(got.Suspended, "AZRebalance") {
+		t.Errorf("suspended by somebody else: %v of %v", got.Zones, got.Suspended)
+	}
+}
+
 // TestForeignSuspension: what was suspended before stays so.
 func TestForeignSuspension(t *testing.T) {
 	t.Parallel()

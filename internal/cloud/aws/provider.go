@@ -23,7 +23,10 @@ import (
 // autoscaler, because it has to change: a run follows, and a group that could not grow for
 // the hours that a run takes would be worse than one machine that ends undrained, which it
 // is without a run too.
-var suspendable = []string{"AZRebalance", "InstanceRefresh"}
+var suspendable = []string{rebalance, "InstanceRefresh"}
+
+// rebalance is the process that ends instances in one zone and launches others in another.
+const rebalance = "AZRebalance"
 
 // place is where a group is, and how what differs between kinds of groups is done there.
 type place struct {
@@ -116,7 +119,7 @@ func (p *provider) Describe(ctx context.Context, ref v1alpha1.Provider) (cloud.G
 	}
 	group := cloud.Group{
 		ID: awssdk.ToString(g.AutoScalingGroupARN), Size: awssdk.ToInt32(g.DesiredCapacity), Min: awssdk.ToInt32(g.MinSize), Max: awssdk.ToInt32(g.MaxSize),
-		Revision: revision(all), Suspended: suspended(g), Suspendable: slices.Clone(suspendable), Guard: guardOf(g), Machines: machinesOf(g, instances),
+		Revision: revision(all), Suspended: suspended(g), Suspendable: slices.Clone(suspendable), Guard: guardOf(g), Zones: evened(g), Machines: machinesOf(g, instances),
 	}
 	if group.Guard != nil {
 		group.Run = group.Guard.Run
@@ -140,6 +143,25 @@ func running(machines []cloud.Machine) int {
 		}
 	}
 	return n
+}
+
+// evened are the zones of a group among which Auto Scaling evens its instances out, or will when
+// the run has given it back; nil if somebody else has suspended what it takes, or protects the
+// instances from it.
+func evened(g *astypes.AutoScalingGroup) []string {
+	theirs := suspended(g)
+	if guard := guardOf(g); guard != nil {
+		theirs = without(theirs, guard.Suspend)
+	}
+	for _, needed := range []string{rebalance, "Launch", "Terminate"} {
+		if slices.Contains(theirs, needed) {
+			return nil
+		}
+	}
+	if awssdk.ToBool(g.NewInstancesProtectedFromScaleIn) {
+		return nil
+	}
+	return slices.Sorted(slices.Values(g.AvailabilityZones))
 }
 
 func suspended(g *astypes.AutoScalingGroup) []string {

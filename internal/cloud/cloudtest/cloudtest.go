@@ -29,6 +29,8 @@ type Harness struct {
 	Missing v1alpha1.Provider
 	// Others exist, and are named like Group with something before or after it.
 	Others []v1alpha1.Provider
+	// Zones are those among which the provider evens the group's machines out.
+	Zones []string
 	// NoMin says that groups of the provider have no lower limit.
 	NoMin bool
 
@@ -167,7 +169,7 @@ func describe(t *testing.T, h *Harness) {
 	g := h.now(t)
 	machines := g.Machines
 	revision := g.Revision
-	want := cloud.Group{ID: g.ID, Size: Size, Min: h.least(), Max: Size, Revision: revision, Suspendable: g.Suspendable, Machines: machines}
+	want := cloud.Group{ID: g.ID, Size: Size, Min: h.least(), Max: Size, Revision: revision, Suspendable: g.Suspendable, Zones: h.Zones, Machines: machines}
 	if diff := cmp.Diff(want, g, same); diff != "" || g.ID == "" {
 		t.Errorf("the group %q: %s", g.ID, diff)
 	}

@@ -41,9 +41,17 @@ type Group struct {
 	Capacity int
 	// Balanced groups have their machines in load balancers.
 	Balanced bool
+	// Evens says that a machine is ended, with no drain, where another zone has two fewer,
+	// unless that is suspended.
+	Evens bool
+	// Lacks is a zone where no machine can be had until then; empty for none.
+	Lacks      string
+	LacksUntil time.Time
 
 	machines map[string]*cloud.Machine
 	lacking  time.Time // when a launch last failed
+	// diverted says that a machine which was to even the zones out was launched elsewhere.
+	diverted bool
 	seen     *rotation.Cloud
 	seenAt   time.Time
 	// before is what the group was like, and what of that others changed.
@@ -69,15 +77,39 @@ func (w *World) AddGroup(g Group, role v1alpha1.Role) *Group {
 }
 
 func (w *World) launch(g *Group) *cloud.Machine {
-	zones := map[string]int{}
-	for _, m := range g.machines {
-		zones[m.Zone]++
-	}
-	zone := slices.MinFunc(g.Zones, func(a, b string) int { return zones[a] - zones[b] })
+	zone := w.zone(g)
 	m := &cloud.Machine{ID: w.id("m-"), Zone: zone, State: cloud.Launching, Template: template(g, g.Version), Image: image(g.Version), LaunchedAt: w.Now}
 	m.ProviderID = "sim:///" + zone + "/" + m.ID
 	g.machines[m.ID] = m
 	return m
+}
+
+// zone is where a machine is launched: where there are the fewest, of those that have room.
+func (w *World) zone(g *Group) string {
+	zones := g.zones()
+	order := slices.SortedStableFunc(slices.Values(g.Zones), func(a, b string) int { return zones[a] - zones[b] })
+	if len(order) == 1 || order[0] != g.Lacks || !w.Now.Before(g.LacksUntil) {
+		return order[0]
+	}
+	g.lacking = w.Now
+	if rec := recordOf(w.Run, g.Name); rec != nil && rec.Rebalance != nil {
+		g.diverted = true
+	}
+	return order[1]
+}
+
+// zones counts the machines of each zone that are not being ended.
+func (g *Group) zones() map[string]int {
+	zones := map[string]int{}
+	for _, zone := range g.Zones {
+		zones[zone] = 0
+	}
+	for _, m := range g.machines {
+		if m.State != cloud.Ending {
+			zones[m.Zone]++
+		}
+	}
+	return zones
 }
 
 func template(g *Group, version int) string { return g.Name + ":" + strconv.Itoa(version) }
@@ -141,12 +173,18 @@ func (w *World) view(g *Group) rotation.Cloud {
 	return *g.seen
 }
 
+// rebalance is the process by which the zones of a group are evened out.
+const rebalance = "Rebalance"
+
 // describe is what the controller sees of a group.
 func (g *Group) describe() rotation.Cloud {
 	c := rotation.Cloud{Capabilities: cloud.Capabilities{Surge: true, ApplyImages: true, TemplateVersions: true, RollBack: true, Deregister: true, ControlPlane: true}}
 	c.ID, c.Size, c.Min, c.Max, c.Run = g.Name, g.Size, g.Min, g.Max, g.Run
 	c.Revision = cloud.Revision{Template: template(g, g.Version), Images: []string{image(g.Version)}}
-	c.Suspended, c.Suspendable = slices.Clone(g.Suspended), []string{"Rebalance"}
+	c.Suspended, c.Suspendable = slices.Clone(g.Suspended), []string{rebalance}
+	if g.Evens && !slices.Contains(g.suspended, rebalance) {
+		c.Zones = slices.Clone(g.Zones)
+	}
 	if !g.lacking.IsZero() {
 		c.Problems = []cloud.Problem{{Reason: cloud.ReasonCapacity, Message: "there is no capacity", At: g.lacking}}
 	}
@@ -229,6 +267,7 @@ func (w *World) restore(g *Group, guard cloud.Guard, settings cloud.Settings, fo
 	if settings.Size < g.Size && g.live() > int(settings.Size) {
 		w.violate("group %s is restored to %d machines and has %d", g.Name, settings.Size, g.live())
 	}
+	w.watchZones(g)
 	g.Run = ""
 	g.Suspended = slices.DeleteFunc(g.Suspended, func(one string) bool { return slices.Contains(guard.Suspend, one) })
 	if g.Max = settings.Max; g.Max < g.Size {

@@ -48,9 +48,9 @@ func worldOf(t *rapid.T) *World {
 			role, cpu = v1alpha1.ControlPlane, 0
 		}
 		g := Group{Name: fmt.Sprintf("g%d", i), Size: int32(size), Max: int32(size + rapid.IntRange(0, 2).Draw(t, "max")), CPU: cpu, Balanced: rapid.Bool().Draw(t, "balanced"),
-			Zones: []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(t, "zones")]}
+			Zones: []string{"a", "b", "c"}[:rapid.IntRange(1, 3).Draw(t, "zones")], Evens: rapid.Bool().Draw(t, "evens")}
 		if rapid.Bool().Draw(t, "suspended") {
-			g.Suspended = []string{"Rebalance"}
+			g.Suspended = []string{rebalance}
 		}
 		w.AddGroup(g, role)
 		w.Groups[g.Name].Spec.Order = int32(rapid.IntRange(0, 1).Draw(t, "order"))
@@ -70,6 +70,9 @@ func worldOf(t *rapid.T) *World {
 	}
 	for _, g := range sortedGroups(w.Fleet) {
 		g.Version = 2
+		if rapid.Bool().Draw(t, "lacks") {
+			g.Lacks, g.LacksUntil = rapid.SampledFrom(g.Zones).Draw(t, "lackingZone"), w.Now.Add(time.Duration(rapid.IntRange(1, 5000).Draw(t, "lacksFor"))*time.Second)
+		}
 	}
 	return w
 }

@@ -34,6 +34,75 @@ func shop(nodes int32, edit ...func(*World, *Group)) *World {
 	return w
 }
 
+// uneven is a shop whose group is kept even between three zones, one of which has no capacity
+// for a while.
+func uneven(lack time.Duration, suspended string) *World {
+	return shop(6, func(w *World, g *Group) {
+		for _, m := range g.machines {
+			w.removeNode("node-" + m.ID)
+		}
+		clear(g.machines)
+		g.Zones, g.Evens = []string{"a", "b", "c"}, true
+		if suspended != "" {
+			g.Suspended, g.suspended = []string{suspended}, []string{suspended}
+		}
+		for range g.Size {
+			m := w.launch(g)
+			m.LaunchedAt = w.Now.Add(-time.Hour)
+			w.up(g, m)
+		}
+		g.Lacks, g.LacksUntil = "a", w.Now.Add(lack)
+	})
+}
+
+// movedFor counts the nodes that went for their zones.
+func movedFor(w *World) (n int) {
+	for _, r := range records(w) {
+		if strings.Contains(r.Spec.Reason, "is in a zone that has more machines than another (") {
+			n++
+		}
+	}
+	return n
+}
+
+// leftUneven looks whether so many nodes were moved in vain, and that is said.
+func leftUneven(moved int) func(*World) string {
+	return func(w *World) string {
+		said := w.Run.Status.OutcomeMessage
+		if n := movedFor(w); n != moved || w.Run.Status.Groups[0].Rebalance == nil || !strings.Contains(said, "NodeGroup/apps is left uneven (a 0, b 3, c 3)") {
+			return fmt.Sprintf("%d nodes were moved: %+v %q", n, w.Run.Status.Groups[0], said)
+		}
+		return count(6)(w)
+	}
+}
+
+// edited edits the group of a shop.
+func edited(w *World, edit func(*Group)) *World {
+	edit(w.Fleet["apps"])
+	return w
+}
+
+// slowly has the pods of a shop take ten minutes until they are Ready.
+func slowly(w *World) *World {
+	w.PodReady = 10 * time.Minute
+	return w
+}
+
+// evened looks whether each zone has so many machines, and some were moved for that.
+func evened(each int) func(*World) string {
+	return func(w *World) string {
+		for zone, n := range w.Fleet["apps"].zones() {
+			if n != each {
+				return fmt.Sprintf("zone %s has %d machines: %v", zone, n, w.Fleet["apps"].zones())
+			}
+		}
+		if movedFor(w) == 0 {
+			return "nothing was uneven"
+		}
+		return ""
+	}
+}
+
 // records are those of a world's run, in the order in which they were made.
 func records(w *World) []*v1alpha1.NodeReplacement {
 	var all []*v1alpha1.NodeReplacement
@@ -197,6 +266,19 @@ func TestOrder(t *testing.T) {
 				return fmt.Sprintf("nodes of zones %v are open", zones)
 			}
 			return ""
+		}},
+		"zones that are uneven in the end": {world: uneven(4*time.Minute, ""), strategy: v1alpha1.Strategy{MaxSurge: percent("2")}, want: v1alpha1.Succeeded, after: evened(2)},
+		"the same with no surge":           {world: uneven(10*time.Minute, ""), strategy: v1alpha1.Strategy{MaxSurge: percent("0"), MaxUnavailable: percent("1")}, want: v1alpha1.Succeeded, after: evened(2)},
+		// The first drain takes longer than a new node may take to be Ready.
+		"uneven zones that are drained slowly": {world: slowly(uneven(25*time.Minute, "")), strategy: v1alpha1.Strategy{MaxSurge: percent("2"), NodeReadyTimeoutSeconds: new(int32(300))}, want: v1alpha1.Succeeded, after: evened(2)},
+		"a zone with no capacity at all":       {world: uneven(24*time.Hour, ""), strategy: v1alpha1.Strategy{MaxSurge: percent("2")}, want: v1alpha1.Succeeded, after: leftUneven(0)},
+		"the same without surge":               {world: uneven(24*time.Hour, ""), strategy: v1alpha1.Strategy{MaxSurge: percent("0"), MaxUnavailable: percent("1")}, want: v1alpha1.Succeeded, after: leftUneven(1)},
+		"no capacity beyond the size":          {world: edited(uneven(10*time.Minute, ""), func(g *Group) { g.Capacity = 6 }), strategy: v1alpha1.Strategy{MaxSurge: percent("2"), MaxUnavailable: percent("1")}, want: v1alpha1.Succeeded, after: evened(2)},
+		"zones that nobody evens out": {world: uneven(4*time.Minute, rebalance), strategy: v1alpha1.Strategy{MaxSurge: percent("2")}, want: v1alpha1.Succeeded, after: func(w *World) string {
+			if moved := movedFor(w); moved > 0 {
+				return fmt.Sprintf("%d nodes were moved", moved)
+			}
+			return count(6)(w)
 		}},
 		"zones in turn": {world: shop(6), strategy: v1alpha1.Strategy{MaxSurge: percent("4")}, want: v1alpha1.Succeeded, watch: func(w *World) string {
 			zones := map[string]int{}

@@ -3,6 +3,7 @@ package virtual
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -105,9 +106,44 @@ func (w *World) watchEnd(g *Group, m *cloud.Machine) {
 	if m.Registered && w.Now.Before(record.Status.TerminateAt.Add(5*time.Minute)) {
 		w.violate("machine %s is ended while load balancers send requests to it", m.ID)
 	}
+	w.watchNeed(g, m, record.Spec.Reason)
+}
+
+// watchNeed looks whether a machine has to be ended at all.
+func (w *World) watchNeed(g *Group, m *cloud.Machine, why string) {
 	phase := w.Run.Status.Phase
-	if (phase == v1alpha1.Rotating || phase == v1alpha1.Baking) && m.Template == template(g, g.Version) && w.meddled.IsZero() && w.Run.Status.Skipped == 0 {
-		w.violate("machine %s is ended although it is not outdated", m.ID)
+	going := phase == v1alpha1.Rotating || phase == v1alpha1.Baking
+	begun := recordOf(w.Run, g.Name).Rebalance
+	uneven := begun != nil // Then some go for that.
+	if n := w.moved(g); uneven && n > int(begun.Nodes+begun.Before) {
+		w.violate("%d machines of group %s go for their zones: %+v", n, g.Name, begun)
+	}
+	if going && m.Template == template(g, g.Version) && !uneven && w.meddled.IsZero() && w.Run.Status.Skipped == 0 {
+		w.violate("machine %s is ended although it is not outdated: %s", m.ID, why)
+	}
+}
+
+// moved counts the machines of a group that the run opened because of their zones.
+func (w *World) moved(g *Group) (n int) {
+	for _, r := range w.Records {
+		if r.Spec.Group == g.Name && strings.HasPrefix(r.Spec.Reason, "is in a zone that has more machines than another") {
+			n++
+		}
+	}
+	return n
+}
+
+// watchZones looks whether a group that is given back would end machines to even its zones out.
+func (w *World) watchZones(g *Group) {
+	if !g.Evens || slices.Contains(g.suspended, rebalance) || g.diverted || !w.meddled.IsZero() || w.Run.Status.Skipped > 0 || w.Run.Status.Phase == v1alpha1.Aborting {
+		return
+	}
+	var counts []int
+	for _, n := range g.zones() {
+		counts = append(counts, n)
+	}
+	if slices.Max(counts)-slices.Min(counts) > 1 {
+		w.violate("group %s is given back with machines in its zones that will be evened out undrained: %v", g.Name, g.zones())
 	}
 }
 
