@@ -56,3 +56,11 @@ func Enqueue(after time.Duration, names func(context.Context, client.Object) []t
 		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { wake(ctx, q, e.Object) },
 	}
 }
+
+// EnqueueGone is Enqueue for objects that are deleted, and no other event: of what changes
+// hands, the new owner's own write tells, and of the rest a resync.
+func EnqueueGone(after time.Duration, names func(context.Context, client.Object) []types.NamespacedName) handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
+	all := Enqueue(after, names)
+	return handler.Funcs{DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { all.Delete(ctx, e, q) }}
+}

@@ -72,15 +72,22 @@ func (w *Writer) Delete(ctx context.Context, d plan.Delete) error {
 		return fmt.Errorf("%s is not among the kinds of this controller", d.Ref)
 	}
 	propagation := metav1.DeletePropagationBackground
-	if d.Foreground {
+	switch {
+	case d.Foreground:
 		propagation = metav1.DeletePropagationForeground
+	case d.Orphan:
+		propagation = metav1.DeletePropagationOrphan
+	}
+	still := client.Preconditions{UID: &d.UID}
+	if d.ResourceVersion != "" {
+		still.ResourceVersion = &d.ResourceVersion
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	object := Metadata(kind.GroupVersionKind).Object()
 	object.SetNamespace(d.Ref.Namespace)
 	object.SetName(d.Ref.Name)
-	err := w.client.Delete(ctx, object, client.Preconditions{UID: &d.UID}, client.PropagationPolicy(propagation))
+	err := w.client.Delete(ctx, object, still, client.PropagationPolicy(propagation))
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
@@ -113,6 +120,21 @@ func (w *Writer) Update(ctx context.Context, kind Kind, object client.Object) er
 		return err
 	}
 	w.writes.Wrote(w.owner, kind, client.ObjectKeyFromObject(object), object.GetResourceVersion())
+	return nil
+}
+
+// Merge changes an object by a merge patch, for what an apply cannot do: take out what others
+// own. The patch says which resource version it is about.
+func (w *Writer) Merge(ctx context.Context, kind Kind, name types.NamespacedName, patch []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	object := kind.Object()
+	object.SetNamespace(name.Namespace)
+	object.SetName(name.Name)
+	if err := w.client.Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(w.manager)); err != nil {
+		return err
+	}
+	w.writes.Wrote(w.owner, kind, name, object.GetResourceVersion())
 	return nil
 }
 
@@ -212,6 +234,7 @@ func (w *Writer) change(ctx context.Context, action plan.Action, act func(contex
 		return w.handOver(ctx, action)
 	case plan.Own:
 		return w.amend(ctx, action.Ref, action.UID, w.manager, func(object *metav1.PartialObjectMetadata) error {
+			disown(object, action.From)
 			object.SetOwnerReferences(append(object.GetOwnerReferences(), action.Owner))
 			return nil
 		})

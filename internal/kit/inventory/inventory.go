@@ -65,11 +65,14 @@ type Conflict struct {
 
 // Request is all that Converge may look at.
 type Request struct {
-	Owner    types.UID
-	Manager  string
-	Wanted   []*unstructured.Unstructured
-	Live     []Live
-	Recorded Digests
+	Owner types.UID
+	// Predecessor is a former owner whose objects are the owner's to take over; empty for
+	// none. Whoever sets it has seen to it that the predecessor writes no more.
+	Predecessor types.UID
+	Manager     string
+	Wanted      []*unstructured.Unstructured
+	Live        []Live
+	Recorded    Digests
 	// Keep are objects that are neither wanted nor to be pruned for now.
 	Keep map[plan.Ref]bool
 	// Retained are wanted objects that outlive their owner, because they hold
@@ -96,7 +99,7 @@ func Converge(r Request) ([]plan.Step, []Conflict) {
 		ref := plan.RefTo(object)
 		wanted[ref] = true
 		have, exists := live[ref]
-		switch why := ""; {
+		switch {
 		case exists && !r.has(have):
 			conflicts = append(conflicts, Conflict{Ref: ref, Controller: have.Controller})
 		case exists && have.Deleting:
@@ -104,12 +107,7 @@ func Converge(r Request) ([]plan.Step, []Conflict) {
 		case exists && r.Recreate[ref] != "":
 			steps = append(steps, plan.Step{Action: plan.Delete{Ref: ref, UID: have.UID}, Why: r.Recreate[ref]})
 		default:
-			if !exists {
-				why = "does not exist"
-			} else if Digest(object, have.Managed, r.Manager) != r.Recorded[ref] {
-				why = "differs from what was last applied"
-			}
-			if why != "" {
+			if why := r.whyApply(object, have, exists); why != "" {
 				steps = append(steps, plan.Step{Action: plan.Apply{Object: object}, Why: why})
 			}
 		}
@@ -117,9 +115,29 @@ func Converge(r Request) ([]plan.Step, []Conflict) {
 	return append(steps, prune(r, live, wanted)...), conflicts
 }
 
+// whyApply says why a wanted object has to be applied; empty when it is as it was left.
+func (r Request) whyApply(object *unstructured.Unstructured, have Live, exists bool) string {
+	ref := plan.RefTo(object)
+	switch {
+	case !exists:
+		return "does not exist"
+	case have.Controller != r.Owner && (have.Controller != "" || !r.Retained[ref]):
+		return "is taken over from the one before"
+	case Digest(object, have.Managed, r.Manager) != r.Recorded[ref]:
+		return "differs from what was last applied"
+	default:
+		return ""
+	}
+}
+
 // has reports whether an object is the owner's to write.
 func (r Request) has(l Live) bool {
-	return l.Controller == r.Owner || l.Controller == "" && r.Retained[l.Ref]
+	return r.Controls(l) || l.Controller == "" && (r.Retained[l.Ref] || r.Predecessor != "" && ours(l, r))
+}
+
+// Controls reports whether the owner controls an object, or the one before it does.
+func (r Request) Controls(l Live) bool {
+	return l.Controller != "" && (l.Controller == r.Owner || l.Controller == r.Predecessor)
 }
 
 // prune removes what carries the owner's mark and is no longer wanted. What is
@@ -128,7 +146,7 @@ func (r Request) has(l Live) bool {
 func prune(r Request, live map[plan.Ref]Live, wanted map[plan.Ref]bool) []plan.Step {
 	var steps []plan.Step
 	for ref, l := range live {
-		if wanted[ref] || r.Keep[ref] || r.Retained[ref] || l.Deleting || l.Controller != r.Owner || !ours(l, r) {
+		if wanted[ref] || r.Keep[ref] || r.Retained[ref] || l.Deleting || !r.Controls(l) || !ours(l, r) {
 			continue
 		}
 		steps = append(steps, plan.Step{Action: plan.Delete{Ref: ref, UID: l.UID}, Why: "is no longer wanted"})

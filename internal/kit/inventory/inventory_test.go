@@ -118,6 +118,29 @@ func TestConverge(t *testing.T) {
 		"kept for now": {
 			request: Request{Live: []Live{same}, Recorded: recorded, Keep: map[plan.Ref]bool{ref("a"): true}},
 		},
+		"taken over from the one before, although nothing else differs": {
+			request: Request{Predecessor: "before", Wanted: wanted, Recorded: recorded, Live: with(func(l *Live) { l.Controller = "before" })},
+			want:    []string{"apply Service/a"}, wantWhy: "is taken over from the one before",
+		},
+		"the one before has let go of it": {
+			request: Request{Predecessor: "before", Wanted: wanted, Recorded: recorded, Live: with(func(l *Live) { l.Controller = "" })},
+			want:    []string{"apply Service/a"}, wantWhy: "is taken over from the one before",
+		},
+		"nobody's, and not made by us": {
+			request:       Request{Predecessor: "before", Wanted: wanted, Live: with(func(l *Live) { l.Controller, l.Managed = "", nil })},
+			wantConflicts: []Conflict{{Ref: ref("a")}},
+		},
+		"the one before had it, and it is no longer wanted": {
+			request: Request{Predecessor: "before", Live: with(func(l *Live) { l.Controller = "before" })},
+			want:    []string{"delete Service/a"}, wantWhy: "is no longer wanted",
+		},
+		"data that the one before owns": {
+			request: Request{Predecessor: "before", Wanted: wanted, Recorded: recorded, Retained: map[plan.Ref]bool{ref("a"): true}, Live: with(func(l *Live) { l.Controller = "before" })},
+			want:    []string{"apply Service/a"}, wantWhy: "is taken over from the one before",
+		},
+		"data that nobody owns stays as it is": {
+			request: Request{Predecessor: "before", Wanted: wanted, Recorded: recorded, Retained: map[plan.Ref]bool{ref("a"): true}, Live: with(func(l *Live) { l.Controller = "" })},
+		},
 		"recorded, but given to another owner": {
 			request: Request{Live: with(func(l *Live) { l.Controller = "other" }), Recorded: recorded},
 		},

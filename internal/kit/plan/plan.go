@@ -102,6 +102,10 @@ type Delete struct {
 	// Foreground keeps the object until its dependents are gone, so that a
 	// successor can wait for the end of what it ran.
 	Foreground bool
+	// Orphan leaves what the object owns.
+	Orphan bool
+	// ResourceVersion is the one that the object has to have still; empty for any.
+	ResourceVersion string
 }
 
 func (d Delete) String() string { return "delete " + d.Ref.String() }
@@ -168,6 +172,8 @@ type Own struct {
 	Ref   Ref
 	UID   types.UID
 	Owner metav1.OwnerReference
+	// From is the owner whose place it takes, in the same write; empty for none.
+	From types.UID
 }
 
 func (o Own) String() string { return "own " + o.Ref.String() }
