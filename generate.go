@@ -14,3 +14,4 @@ package windlass
 //go:generate go run ./internal/install/chart charts/windlass 0.1.0
 //go:generate go -C tools/gen build -o ../../bin/crd-ref-docs github.com/elastic/crd-ref-docs
 //go:generate bin/crd-ref-docs --log-level=ERROR --source-path=./api/installation --config=tools/gen/reference.yaml --renderer=markdown --output-path=docs/reference/mattermost.md
+//go:generate bin/crd-ref-docs --log-level=ERROR --source-path=./api/fleet --config=tools/gen/reference.yaml --renderer=markdown --output-path=docs/reference/installationrollout.md
