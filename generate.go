@@ -7,6 +7,7 @@ package windlass
 //go:generate bin/controller-gen applyconfiguration paths=./api/installation/v1beta1
 //go:generate bin/controller-gen crd:maxDescLen=100 paths=./api/... output:crd:dir=config/crd
 //go:generate bin/controller-gen rbac:roleName=windlass paths=./internal/installation/controller/... output:rbac:dir=config/rbac
+//go:generate bin/controller-gen rbac:roleName=windlass-restores,fileName=restores.yaml paths=./internal/restore/controller/... output:rbac:dir=config/rbac
 //go:generate bin/controller-gen rbac:roleName=windlass-nodes,fileName=nodes.yaml paths=./internal/rotation/controller/... paths=./internal/nodeimage/controller/... paths=./internal/nodegroup/controller/... output:rbac:dir=config/rbac
 //go:generate bin/controller-gen rbac:roleName=windlass-nodes-cluster-api,fileName=nodes-cluster-api.yaml paths=./internal/cloud/clusterapi output:rbac:dir=config/rbac
 //go:generate bin/controller-gen rbac:roleName=windlass-nodes-karpenter,fileName=nodes-karpenter.yaml paths=./internal/cloud/karpenter output:rbac:dir=config/rbac

@@ -79,7 +79,7 @@ Exit codes: 0 it worked, 1 it failed, 2 the command line makes no sense,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), installCommand(), uninstallCommand(), explainCommand(), planCommand(), releaseCommand(), rotateCommand(), fleetCommand(), devCommand(), demoCommand(), versionCommand())
+	root.AddCommand(runCommand(), installCommand(), uninstallCommand(), explainCommand(), planCommand(), releaseCommand(), rotateCommand(), fleetCommand(), migrateCommand(), devCommand(), demoCommand(), versionCommand())
 	return root
 }
 
@@ -121,6 +121,7 @@ func (t *target) connect() (client.Client, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("no cluster to talk to: %w", err)
 	}
+	rest.QPS = -1 // Lists have many pages; the API server says by itself when it is asked too much.
 	namespace, _, err := config.Namespace()
 	if err != nil {
 		return nil, "", fmt.Errorf("namespace: %w", err)

@@ -2,11 +2,13 @@ package clusterinstallation
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"windlass.dev/api/installation/v1alpha1"
+	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/installation"
 	"windlass.dev/internal/kit/plan"
 )
@@ -29,18 +31,29 @@ func complete(stored, ci *v1alpha1.ClusterInstallation, found []installation.Pro
 	return WriteBack{ci}
 }
 
-// migrationWarnings is where a migration begins: what is said of one that is asked for.
-// Until it is carried out, the installation goes on as it is.
-func migrationWarnings(ci *v1alpha1.ClusterInstallation) []string {
-	if !ci.Spec.Migrate {
-		return nil
-	}
-	return []string{"spec.migrate: a migration is not carried out by this version; the installation goes on as a ClusterInstallation."}
-}
-
 // Decide says what to do next about one installation, and why not more: what is to be
 // done about each of its views.
 func Decide(s Snapshot, now time.Time) plan.Plan {
+	c := s.course()
+	var p plan.Plan
+	if !c.Stands {
+		p = s.carryOut(now)
+	}
+	c = s.settle(c, len(p.Steps))
+	if c.Action != nil {
+		p.Steps = append(p.Steps, plan.Step{Action: c.Action, Why: c.Why})
+	}
+	if c.Superseded {
+		p.Why = append(p.Why, plan.Note{Subject: "ClusterInstallation/" + s.ClusterInstallation.Name, Reason: v1beta1.ReasonSuperseded, Message: c.Message})
+	} else if c.Phase != "" {
+		p.Why = append(p.Why, plan.Note{Subject: "ClusterInstallation/" + s.ClusterInstallation.Name, Reason: reasons[c.Phase], Message: strings.TrimSpace(c.Message + " " + c.Error)})
+	}
+	p.Status = c
+	return p
+}
+
+// carryOut is what is to be done about each of the views.
+func (s Snapshot) carryOut(now time.Time) plan.Plan {
 	var all plan.Plan
 	migrating := false
 	for i, world := range s.worlds() {

@@ -262,13 +262,33 @@ func TestSettles(t *testing.T) {
 	}
 }
 
-// TestMigrateIsSaidToBeLeft: nothing is claimed of a migration that is not carried out.
-func TestMigrateIsSaidToBeLeft(t *testing.T) {
+// TestMigrationBegins: spec.migrate alone makes no installation wait that is stable; what is
+// wrong with the spec does.
+func TestMigrationBegins(t *testing.T) {
 	t.Parallel()
-	s := settle(chat(func(spec *v1alpha1.ClusterInstallationSpec) { spec.Migrate = true }))
-	status := Report(s, plan.Plan{}, plan.Outcome{}, somewhen).Status
-	if status.State != v1alpha1.Stable || status.Migration != nil || !strings.Contains(conditionOf(status, v1beta1.ConditionSpecWarnings).Message, "spec.migrate") {
-		t.Errorf("status %+v", status)
+	for title, c := range map[string]struct {
+		change func(*v1alpha1.ClusterInstallation)
+		want   v1alpha1.MigrationPhase
+	}{
+		"stable":     {func(*v1alpha1.ClusterInstallation) {}, v1alpha1.MigrationPreparing},
+		"scaled":     {func(ci *v1alpha1.ClusterInstallation) { ci.Spec.Replicas = 5 }, v1alpha1.MigrationWaiting},
+		"no host":    {func(ci *v1alpha1.ClusterInstallation) { ci.Spec.IngressName = "" }, v1alpha1.MigrationWaiting},
+		"not stable": {func(ci *v1alpha1.ClusterInstallation) { ci.Status.State = v1alpha1.Reconciling }, v1alpha1.MigrationWaiting},
+		"paused": {func(ci *v1alpha1.ClusterInstallation) {
+			metav1.SetMetaDataAnnotation(&ci.ObjectMeta, v1beta1.PausedAnnotation, "true")
+		}, v1alpha1.MigrationWaiting},
+		"with a canary": {func(ci *v1alpha1.ClusterInstallation) { ci.Spec.Canary.Enable = true }, v1alpha1.MigrationRefused},
+	} {
+		cluster := newCluster(chat(nil))
+		cluster.ci = Report(cluster.settle(), plan.Plan{}, plan.Outcome{}, somewhen)
+		cluster.ci.Spec.Migrate = true
+		cluster.ci.Generation++
+		c.change(cluster.ci)
+		s := cluster.snapshot()
+		migration := Report(s, Decide(s, somewhen), plan.Outcome{}, somewhen).Status.Migration
+		if migration == nil || migration.Phase != c.want {
+			t.Errorf("%s: %+v, want %s", title, migration, c.want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -21,6 +22,10 @@ const messageLimit = 1024
 
 // Report returns a copy of the resource with the status it should now have.
 func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1alpha1.ClusterInstallation {
+	c := s.courseOf(p)
+	if c.Stands {
+		return c.stand(s.ClusterInstallation, outcome, now)
+	}
 	ci := Default(s.ClusterInstallation)
 	after := s.ClusterInstallation.DeepCopy()
 	if HandedOver(after) {
@@ -32,16 +37,22 @@ func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1alp
 		parts = append(parts, part{set: world.Set, status: inWords(status)})
 	}
 	status := merge(ci, parts, now)
+	status.Restore = reference(s.Restore())
 	if meta.IsStatusConditionTrue(parts[0].status.Conditions, v1beta1.ConditionReleased) {
 		// The rest is the Mattermost Operator's to say.
 		after.Status.Conditions, after.Status.Inventory = parts[0].status.Conditions, parts[0].status.Inventory
 		after.Status.Credentials, after.Status.Good, after.Status.RolledBackFrom = "", nil, ""
 		return after
 	}
-	if installation.OnlyCounts(&v1beta1.Mattermost{Status: StatusOf(after.Status)}, StatusOf(status), now) {
+	if c.Begins && status.State != v1alpha1.Stable {
+		// There was nothing to do because nothing can be done.
+		c.Phase, c.Message = v1alpha1.MigrationWaiting, beginsWhenStable
+	}
+	c.report(s.ClusterInstallation, &status, outcome, now)
+	same := equality.Semantic.DeepEqual(status.Restore, after.Status.Restore) && equality.Semantic.DeepEqual(after.Status.Migration, status.Migration)
+	if same && installation.OnlyCounts(&v1beta1.Mattermost{Status: StatusOf(after.Status)}, StatusOf(status), now) {
 		return after
 	}
-	status.Migration = after.Status.Migration
 	after.Status = status
 	return after
 }

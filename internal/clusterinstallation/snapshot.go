@@ -1,6 +1,7 @@
 package clusterinstallation
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -23,6 +24,10 @@ type Snapshot struct {
 	// Views are what there is of each of its views, in their order. The first has all
 	// live objects, and all Jobs.
 	Views []installation.Snapshot
+	// Mattermost is the one of the same name, whoever made it; nil when there is none.
+	Mattermost *v1beta1.Mattermost
+	// Restores are those of the namespace.
+	Restores []v1alpha1.MattermostRestoreDB
 }
 
 // The kinds of which each set of pods has one, by its name.
@@ -52,18 +57,26 @@ func objectsOf(namespace, set string) []plan.Ref {
 // goes to them any more.
 func (s Snapshot) worlds() []installation.Snapshot {
 	ci := Default(s.ClusterInstallation)
-	found := Validate(ci)
+	found := slices.Concat(Validate(ci), s.unlikeSets(ci))
 	_, warnings := Convert(ci, s.Views[0].Secrets)
 	all := slices.Clone(s.Views)
 	names := make([]string, len(all))
+	restoring := s.restoring()
 	for i := range all {
+		all[i].Restoring = restoring
 		names[i] = ci.Name
 		if all[i].Set != nil {
 			names[i] = all[i].Set.Name
 		}
-		all[i].NewShape, all[i].Found = v1beta1.ShapeStrict, found
+		all[i].NewShape, all[i].Found, all[i].Predecessor = v1beta1.ShapeStrict, found, s.Predecessor()
 	}
 	main := &all[0]
+	if s.newer() {
+		for i := range all {
+			all[i].Mattermost = all[i].Mattermost.DeepCopy()
+			all[i].Mattermost.Status.Lineage = ""
+		}
+	}
 	for i := range all[1:] {
 		s.part(&all[i+1], names[i+1])
 	}
@@ -73,7 +86,7 @@ func (s Snapshot) worlds() []installation.Snapshot {
 		of := installation.UpgradeJobOf(&j)
 		return of != "" && of != ci.Name
 	})
-	main.Warnings = append(warnings, migrationWarnings(ci)...)
+	main.Warnings = warnings
 	if incomplete := complete(s.ClusterInstallation, ci, found); incomplete != nil {
 		main.Complete = incomplete
 	}
@@ -83,6 +96,21 @@ func (s Snapshot) worlds() []installation.Snapshot {
 		holdBack(all)
 	}
 	return all
+}
+
+// newer reports whether the pods have the labels of a Mattermost, which is so when the
+// installation was one and their Deployment was made anew meanwhile. They keep them.
+func (s Snapshot) newer() bool { return installation.SelectsNewer(s.Views[0].Deployment) }
+
+// unlikeSets says that sets of pods would not have the labels by which the Service sends.
+func (s Snapshot) unlikeSets(ci *v1alpha1.ClusterInstallation) []installation.Problem {
+	if !s.newer() || len(sets(ci)) == 0 {
+		return nil
+	}
+	return []installation.Problem{{
+		Path: sets(ci)[0].path, Reason: v1beta1.ReasonInvalidSpec,
+		Message: "The pods have the labels of the Mattermost that this ClusterInstallation was, beside which there are no other sets of pods: turn blue-green and canary off.",
+	}}
 }
 
 // holdBack lets no view be handed back to the Mattermost Operator before all can be: it
@@ -150,7 +178,7 @@ func serving(main installation.Snapshot) string {
 	if main.Service == nil {
 		return ""
 	}
-	return main.Service.Spec.Selector[installation.SelectedBy]
+	return cmp.Or(main.Service.Spec.Selector[installation.SelectedBy], main.Service.Spec.Selector[installation.NewerSelectedBy])
 }
 
 // runs reports whether the installation has a Deployment of that name.

@@ -37,6 +37,7 @@ type Configuration struct {
 	Resync metav1.Duration `json:"resync,omitzero"`
 
 	Installations Installations `json:"installations,omitzero"`
+	Restores      Restores      `json:"restores,omitzero"`
 	Rotations     Rotations     `json:"rotations,omitzero"`
 	Fleet         Fleet         `json:"fleet,omitzero"`
 	Leases        Leases        `json:"leases,omitzero"`
@@ -61,6 +62,13 @@ type Installations struct {
 	// Lease is held while the controller acts. The default is that of the
 	// Mattermost Operator, so that during a swap the two never act together.
 	Lease Lease `json:"lease,omitzero"`
+}
+
+// Restores configures the controller of MattermostRestoreDB resources. It acts under the
+// lease of installations.
+type Restores struct {
+	// Disabled switches the controller off. One that was begun stays where it is.
+	Disabled bool `json:"disabled,omitempty"`
 }
 
 // Rotations configures the controller of node rotations. Nodes belong to the whole

@@ -37,7 +37,7 @@ func makeStorageClass(ctx context.Context, client kubernetes.Interface) error {
 }
 
 // startVolumes makes a volume for each claim of our class, and removes it when
-// it is released. Binding the two is the control plane's work.
+// it is released, unless somebody has it retained. Binding the two is the control plane's work.
 func (s *simulator) startVolumes(ctx context.Context, client kubernetes.Interface) {
 	s.watch(ctx, client, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
 		return f.Core().V1().PersistentVolumeClaims().Informer()
@@ -59,7 +59,7 @@ func (s *simulator) startVolumes(ctx context.Context, client kubernetes.Interfac
 		return f.Core().V1().PersistentVolumes().Informer()
 	}, func(object any) error {
 		volume, ok := object.(*corev1.PersistentVolume)
-		if !ok || volume.Status.Phase != corev1.VolumeReleased || volume.Annotations["pv.kubernetes.io/provisioned-by"] != provisioner {
+		if !ok || volume.Status.Phase != corev1.VolumeReleased || volume.Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimDelete || volume.Annotations["pv.kubernetes.io/provisioned-by"] != provisioner {
 			return nil
 		}
 		return ignoreNotFound(client.CoreV1().PersistentVolumes().Delete(ctx, volume.Name, metav1.DeleteOptions{}))
@@ -96,7 +96,7 @@ func volumeFor(claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolume {
 			StorageClassName:              storageClass,
 			AccessModes:                   claim.Spec.AccessModes,
 			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: claim.Spec.Resources.Requests[corev1.ResourceStorage]},
-			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
+			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimDelete,
 			VolumeMode:                    claim.Spec.VolumeMode,
 			ClaimRef: &corev1.ObjectReference{
 				APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID,

@@ -22,8 +22,12 @@ const (
 	Namespace = "windlass-system"
 	// Name is that of its ServiceAccount, Deployment and roles.
 	Name = "windlass"
+	// restoresName is that of the ClusterRole to restore databases.
+	restoresName = Name + "-restores"
 	// fleetName is that of the ClusterRole to rotate fleets.
 	fleetName = Name + "-fleet"
+	// leasesName is that of the Roles to hold leases.
+	leasesName = Name + "-leases"
 	// Identity is how the API server knows Windlass.
 	Identity = "system:serviceaccount:" + Namespace + ":" + Name
 )
@@ -70,11 +74,11 @@ func Objects(o Options) ([]*unstructured.Unstructured, error) {
 	} else {
 		objects = append(objects, roles...)
 		objects = append(objects, bindings(roles)...)
-		objects = append(objects, leaseRole(defaults.Rotations.Lease)...)
+		objects = append(objects, leaseRole(leasesName, defaults.Rotations.Lease)...)
 		objects = append(objects, pullRole()...)
 		objects = append(objects, fleetRole(defaults.Fleet.Lease)...)
 	}
-	objects = append(objects, leaseRole(lease)...)
+	objects = append(objects, leaseRole(leasesName, lease)...)
 	objects = append(objects, freezeRole()...)
 	objects = append(objects, reviewRole()...)
 	if o.WithoutDeployment {

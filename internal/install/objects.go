@@ -95,7 +95,7 @@ func confined(roles []*unstructured.Unstructured, namespaces []string) []*unstru
 	var all []*unstructured.Unstructured
 	for _, namespace := range namespaces {
 		for _, role := range roles {
-			if role.GetName() != Name {
+			if role.GetName() != Name && role.GetName() != restoresName {
 				continue // What is of no namespace, such as nodes.
 			}
 			confined := named("rbac.authorization.k8s.io/v1", "Role", namespace, role.GetName(), object{"rules": role.Object["rules"]})
@@ -116,9 +116,8 @@ func configMap(o Options) (*unstructured.Unstructured, error) {
 	return named("v1", "ConfigMap", Namespace, Name, object{"data": object{"windlass.yaml": string(content)}}), nil
 }
 
-// leaseRole allows holding a lease. Creating cannot be confined to a name.
-func leaseRole(lease windlassconfig.Lease) []*unstructured.Unstructured {
-	const role = Name + "-leases"
+// leaseRole, of a name, allows holding a lease. Creating cannot be confined to a name.
+func leaseRole(role string, lease windlassconfig.Lease) []*unstructured.Unstructured {
 	confined := rule("coordination.k8s.io", []any{"leases"}, []any{"get", "update"})
 	confined["resourceNames"] = []any{lease.Name}
 	return []*unstructured.Unstructured{

@@ -83,7 +83,7 @@ func (a *assessment) takeOverStatus(s Snapshot) []plan.Step {
 // takes says that the object is this installation's and has fields of the
 // Mattermost Operator.
 func (a *assessment) takes(live inventory.Live) bool {
-	return formers(live.Managed, "") && !live.Deleting && (live.Controller == a.Request.Owner || live.Controller == "" && a.Request.Retained[live.Ref])
+	return formers(live.Managed, "") && !live.Deleting && (a.Request.Controls(live) || live.Controller == "" && a.Request.Retained[live.Ref])
 }
 
 func (a *assessment) takeOverStep(live inventory.Live) plan.Step {
@@ -98,7 +98,7 @@ func (a *assessment) takeOverStep(live inventory.Live) plan.Step {
 	if action.How != plan.Applied {
 		action.Annotations = []string{lastApplied}
 		if !deletesData(a.Mattermost) {
-			action.Disown = a.Request.Owner
+			action.Disown = live.Controller
 		}
 	}
 	return plan.Step{Action: action, Why: whyTakenOver}

@@ -253,7 +253,7 @@ func validateDatabase(mm *v1beta1.Mattermost) []Problem {
 // any first, in the older API.
 func databaseReplicas(mm *v1beta1.Mattermost) *int32 {
 	om := mm.Spec.Database.OperatorManaged
-	if v1alpha1(mm) && om.InitBucketURL != "" && om.Replicas != nil && *om.Replicas == 0 {
+	if wasOlder(mm) && om.InitBucketURL != "" && om.Replicas != nil && *om.Replicas == 0 {
 		return nil
 	}
 	return om.Replicas

@@ -38,6 +38,9 @@ type assessment struct {
 	Upgrade  upgrade
 	RollBack rollBack
 	Release  release
+	Renewal  renewal
+	// Restoring is what a restore of the database asks for; nil while none does.
+	Restoring *Restoring
 	// WritesBack says that the stored spec lacks defaults.
 	WritesBack bool
 	// Patches is what became of spec.resourcePatch; nil when there is none.
@@ -52,6 +55,9 @@ type assessment struct {
 // that it waits for is watched; it wakes only to report counts that it held back, and
 // when a freeze runs out.
 func Decide(s Snapshot, now time.Time) plan.Plan {
+	if m := migrationOf(s); m.waits() {
+		return plan.Plan{Why: []plan.Note{{Subject: subjectOf(s.Mattermost), Reason: v1beta1.ReasonHeldForMigration, Message: m.message(s.Mattermost)}}}
+	}
 	a := assess(s)
 	p := plan.Plan{Why: a.notes(), Wake: untilCounts(s.Mattermost, now)}
 	if s.awaitsKind() || len(a.Conflicts) > 0 || notOwnedProblem(a.Problems) || checkIngressClass(a.Mattermost, s.IngressClass) != nil {
@@ -67,10 +73,16 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 		}
 		return p
 	}
+	if a.Renewal.Begins != "" {
+		return p
+	}
+	if a.Renewal.Active {
+		p.Wake = renewalLook
+	}
 	if a.WritesBack {
 		p.Steps = append(p.Steps, plan.Step{Action: s.writeBack(a.Mattermost), Why: "the stored spec lacks defaults"})
 	}
-	p.Steps = append(p.Steps, a.Steps...)
+	p.Steps = slices.Concat(p.Steps, a.Steps, a.Renewal.drain(s, now))
 	return p
 }
 
@@ -107,7 +119,8 @@ func assessSpec(s Snapshot) assessment {
 		Paused:     paused(s.Mattermost),
 		Shape:      shapeOf(s),
 		WritesBack: writesBack(s),
-		Request:    inventory.Request{Owner: s.Mattermost.UID, Manager: Manager, Live: s.Live, Recorded: s.recorded()},
+		Restoring:  s.Restoring,
+		Request:    inventory.Request{Owner: s.Mattermost.UID, Predecessor: PredecessorOf(s), Manager: Manager, Live: s.Live, Recorded: s.recorded()},
 	}
 	a.Mattermost.Status.Lineage = lineageOf(s)
 	a.Request.Retained = retained(s, a.Mattermost)
@@ -122,13 +135,17 @@ func assessSpec(s Snapshot) assessment {
 		return a
 	}
 	a.RollBack = rolledBack(a.Mattermost)
-	running := a.RollBack.running(a.Mattermost)
+	running := s.Restoring.running(a.RollBack.running(a.Mattermost))
+	a.Renewal = renewalOf(s, running)
 	r, err := Render(running, s.Secrets, RenderOptions{
-		OmitReplicas: leavesReplicas(s, a.Mattermost), Claim: s.Claim, Credentials: rotated(s, a.Mattermost),
+		OmitReplicas: leavesReplicas(s, running) && !a.Renewal.Stops, Claim: s.Claim, Credentials: rotated(s, a.Mattermost),
 		Shape: a.Shape, Budgeted: budgeted(s, a.Mattermost),
 		Set: s.Set, Serves: s.Serves, WithoutPods: s.WithoutPods,
+		Renewing: a.Renewal.Active, SelectsOlder: a.Renewal.Older, Replicas: a.Renewal.Replicas,
 	})
-	if err == nil {
+	if err == nil && s.Restoring != nil {
+		err = s.Restoring.keepImage(s, r.Objects)
+	} else if err == nil {
 		a.Upgrade, err = assessUpgrade(s, running, find(r.Objects, s.ref(deploymentKind, s.Name())))
 	}
 	if err != nil {
@@ -140,6 +157,9 @@ func assessSpec(s Snapshot) assessment {
 	}
 	a.Patches = r.Patches
 	a.converge(s, r.Objects)
+	if !a.Renewal.Active {
+		a.Renewal.Begins = a.renewalDue(s)
+	}
 	return a
 }
 
@@ -152,6 +172,10 @@ func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) 
 		// for the new one.
 		a.Request.Keep[deployment], a.Request.Keep[jobServer] = true, true
 		a.Request.Wanted = slices.DeleteFunc(slices.Clone(objects), func(o *unstructured.Unstructured) bool { return a.Request.Keep[plan.RefTo(o)] })
+	}
+	if a.Renewal.holds(s) {
+		a.Request.Keep[deployment] = true
+		a.Request.Wanted = slices.DeleteFunc(slices.Clone(a.Request.Wanted), func(o *unstructured.Unstructured) bool { return plan.RefTo(o) == deployment })
 	}
 	if usesServiceAccount(a.Mattermost) {
 		// It is the user's from here on, even if we made it: the pods run as it.
@@ -173,6 +197,9 @@ func (a *assessment) converge(s Snapshot, objects []*unstructured.Unstructured) 
 	}
 	a.Steps = slices.Concat(generate(a.Mattermost, s.Secrets), makeIngressClass(a.Mattermost, s.IngressClass), a.takeOver(s, converging), a.own(s), a.letGo(), a.takeOverStatus(s), a.Upgrade.steps())
 	a.handOverReplicas(s, deployment)
+	if a.Upgrade.Done() || !a.Renewal.holds(s) { // The database has to be ready for the new pods.
+		a.Steps = append(a.Steps, a.Renewal.Steps...)
+	}
 }
 
 // recreated are the objects of which a field has to change that Kubernetes
@@ -197,17 +224,17 @@ func recreated(s Snapshot, objects []*unstructured.Unstructured) map[plan.Ref]st
 }
 
 // leavesReplicas says that an autoscaler sets the replicas. Hibernation goes
-// before it: with no replicas an autoscaler rests. A Deployment that does not
-// exist yet starts with the wanted replicas.
+// before it: with no replicas an autoscaler rests, and it only wakes when there are
+// some. A Deployment that does not exist yet starts with the wanted replicas.
 func leavesReplicas(s Snapshot, mm *v1beta1.Mattermost) bool {
-	return s.Autoscaled && s.Deployment != nil && replicas(mm) != 0
+	return s.Autoscaled && s.Deployment != nil && replicas(mm) != 0 && (s.Deployment.Spec.Replicas == nil || *s.Deployment.Spec.Replicas != 0)
 }
 
 // handOverReplicas keeps the replicas when we stop owning them: a field that
 // its only owner no longer applies is removed, and the API server would put in
 // its default of 1. So they are applied under another name first.
 func (a *assessment) handOverReplicas(s Snapshot, deployment plan.Ref) {
-	if !leavesReplicas(s, a.Mattermost) || s.Deployment.Spec.Replicas == nil || !ownsReplicas(s, deployment) {
+	if !leavesReplicas(s, s.Restoring.running(a.Mattermost)) || s.Deployment.Spec.Replicas == nil || !ownsReplicas(s, deployment) {
 		return
 	}
 	i := slices.IndexFunc(a.Steps, func(step plan.Step) bool {
@@ -284,7 +311,13 @@ func (a assessment) notes() []plan.Note {
 	for _, conflict := range a.Conflicts {
 		notes = append(notes, plan.Note{Subject: conflict.Ref.String(), Reason: v1beta1.ReasonNotOwned, Message: notOwned(conflict)})
 	}
+	if a.Restoring != nil {
+		notes = append(notes, plan.Note{Subject: subject, Reason: v1beta1.ReasonDatabaseRestoring, Message: a.Restoring.message()})
+	}
 	if note, ok := a.Upgrade.note(subject); ok {
+		notes = append(notes, note)
+	}
+	if note, ok := a.Renewal.note(subject); ok {
 		notes = append(notes, note)
 	}
 	return notes

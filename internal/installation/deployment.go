@@ -47,7 +47,7 @@ func deployment(mm *v1beta1.Mattermost, secrets map[string]Secret, options Rende
 		WithRevisionHistoryLimit(historyLimit(mm)).
 		WithTemplate(template)
 	if !options.OmitReplicas {
-		spec.WithReplicas(replicas(mm))
+		spec.WithReplicas(*cmp.Or(options.Replicas, new(replicas(mm))))
 	}
 	return appsv1ac.Deployment(name, mm.Namespace).WithLabels(labelled(mm, name)).WithOwnerReferences(owner(mm)).WithSpec(spec), nil
 }

@@ -19,13 +19,16 @@ func v1alpha1(mm *v1beta1.Mattermost) bool { return mm.Status.Lineage == v1beta1
 // lineageOf is what is recorded, or else found: the Deployment selects its pods by the
 // labels of the older API for as long as it lives.
 func lineageOf(s Snapshot) v1beta1.Lineage {
-	if s.Mattermost.Status.Lineage != "" || s.Deployment == nil || s.Deployment.Spec.Selector == nil {
-		return s.Mattermost.Status.Lineage
-	}
-	if _, older := s.Deployment.Spec.Selector.MatchLabels[v1alpha1Resource]; older {
+	if s.Mattermost.Status.Lineage == "" && !Renewing(s.Mattermost) && selectsOlder(s.Deployment) {
 		return v1beta1.LineageV1alpha1
 	}
-	return ""
+	return s.Mattermost.Status.Lineage
+}
+
+// wasOlder reports whether an installation is, or was, a ClusterInstallation: what that
+// may do, it still may when its pods have the newer labels.
+func wasOlder(mm *v1beta1.Mattermost) bool {
+	return v1alpha1(mm) || mm.Status.MigratedFrom != nil || kindOf(mm).Group != v1beta1.GroupVersion.Group
 }
 
 // kindOf is the kind of the resource. A view keeps that of the resource it is of.
@@ -130,3 +133,6 @@ func OpensMySQL(s Secret) bool {
 // SelectedBy is the label that says, in the selector of a Service of the older API, to
 // which set of pods it sends.
 const SelectedBy = v1alpha1Resource
+
+// NewerSelectedBy is that label of the newer API.
+const NewerSelectedBy = resourceLabel

@@ -120,11 +120,17 @@ func (a *assessment) blockers(s Snapshot) []string {
 	if a.Shape != v1beta1.ShapeStrict || status.Shape == v1beta1.ShapeStandard {
 		all = append(all, fmt.Sprintf("The objects have the shape %s: annotate the installation with %s=%s first, which replaces its pods one by one.", v1beta1.ShapeStandard, v1beta1.ShapeAnnotation, v1beta1.ShapeStrict))
 	}
+	if v1alpha1(a.Mattermost) && !s.view() {
+		all = append(all, "The objects have the labels and selectors of the ClusterInstallation that this Mattermost was, which the Mattermost Operator would try to change and cannot.")
+	}
 	if managedDatabase(a.Mattermost) == databasePostgres {
 		all = append(all, "The database is a managed PostgreSQL, which the Mattermost Operator cannot run: use spec.database.external with the Secret "+postgresSecret(a.Mattermost.Name)+" and its keys under the names of external databases.")
 	}
 	if httpRouted(a.Mattermost) {
 		all = append(all, "Requests come by way of spec.httpRoute, which the Mattermost Operator does not know: use spec.ingress.")
+	}
+	if s.Restoring != nil {
+		all = append(all, s.Restoring.By+" restores the database; the installation is handed over when it is done.")
 	}
 	running := slices.ContainsFunc(s.Jobs, func(job batchv1.Job) bool {
 		return isUpgradeJob(s.Name(), &job) && UnfinishedJob(&job)

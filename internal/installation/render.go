@@ -30,6 +30,11 @@ type RenderOptions struct {
 	Set *Set
 	// Serves is the set to whose pods the Service sends; empty for its own.
 	Serves string
+	// Renewing says that the pods are being replaced by ones with other labels; the
+	// Service then sends to ready ones only. SelectsOlder has it send to the former ones.
+	Renewing, SelectsOlder bool
+	// Replicas are those of the Deployment for now; nil for the wanted ones.
+	Replicas *int32
 	// WithoutPods leaves out the Deployments: sets run in their place.
 	WithoutPods bool
 }

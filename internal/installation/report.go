@@ -36,18 +36,26 @@ func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1bet
 // ReportAll is Report with each change of the pod counts, also those that are not worth
 // a write.
 func ReportAll(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
+	migration := migrationOf(s)
+	if migration.waits() {
+		return migration.report(s, now)
+	}
 	a := assess(s)
 	a.freeze(p)
-	if mm := a.reportRelease(s, outcome, now); mm != nil {
+	if mm := a.reportInstead(s, outcome, now); mm != nil {
 		return mm
 	}
 	h := assessHealth(s, a.Mattermost, a.Request.Wanted, outcome.Applied)
+	a.Renewal.count(&h)
 	mm := s.Mattermost.DeepCopy()
 	status := &mm.Status
 	status.ObservedGeneration = generation(s, a, outcome)
 	if !a.Paused && !a.Deleting && a.Frozen == "" && len(a.Problems) == 0 {
 		// From here on it has objects of that shape.
 		status.Shape, status.Lineage = a.Shape, a.Mattermost.Status.Lineage
+		if !a.Renewal.Active {
+			status.Renewal = nil
+		}
 	}
 	status.Inventory = items(inventory.Next(a.Request, outcome))
 	status.Replicas, status.UpdatedReplicas = h.Replicas, h.Updated
@@ -68,6 +76,7 @@ func ReportAll(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1
 	c.summary(summary)
 	c.paused(a)
 	c.released(a)
+	migration.record(s.Mattermost, status, c)
 	c.warned(append(warnings(s, a.Shape), s.Warnings...))
 	if !a.Deleting {
 		c.set(databaseCondition(s, a))
@@ -90,6 +99,18 @@ func reportImages(s Snapshot, a assessment, h health, outcome plan.Outcome, stat
 	if a.RollBack.From != "" && h.Updated > 0 {
 		status.Version, status.Image = a.RollBack.To.Version, a.RollBack.To.Image
 	}
+}
+
+// reportInstead is the report of a pass that is about something else than the spec; nil if it
+// is not.
+func (a assessment) reportInstead(s Snapshot, outcome plan.Outcome, now time.Time) *v1beta1.Mattermost {
+	if mm := a.reportRelease(s, outcome, now); mm != nil {
+		return mm
+	}
+	if a.Renewal.Begins != "" {
+		return a.begin(s, now)
+	}
+	return nil
 }
 
 // reportRelease leaves of the status what the Mattermost Operator knows, and a word
@@ -210,6 +231,8 @@ func summarise(a assessment, h health, outcome plan.Outcome) summary {
 			state: state, reason: v1beta1.ReasonDeploymentUnavailable, needsPerson: true,
 			message: fmt.Sprintf("The roll-out makes no progress (%s). Look at the pods' events and logs; Windlass goes on by itself once they start.", h.Stuck),
 		}
+	case a.Renewal.Active:
+		return summary{state: state, reason: v1beta1.ReasonRenewing, message: a.Renewal.message()}
 	case !h.Routed:
 		reason, message := unrouted(a.Mattermost, h)
 		return summary{state: v1beta1.Reconciling, reason: reason, message: message}
@@ -237,6 +260,8 @@ func hindrance(a assessment, h health, outcome plan.Outcome) (s summary, hindere
 		return problem(v1beta1.ReasonNotOwned, conflictsMessage(a.Conflicts), true)
 	case len(outcome.Failed) > 0:
 		return problem(v1beta1.ReasonApplyFailed, failuresMessage(outcome.Failed), false)
+	case a.Restoring != nil:
+		return summary{state: v1beta1.Reconciling, reason: v1beta1.ReasonDatabaseRestoring, message: a.Restoring.message()}, true
 	case a.RollBack.From != "":
 		return problem(v1beta1.ReasonRolledBack, plan.Bounded(a.RollBack.message(a.Mattermost, h), messageLimit), true)
 	case a.Upgrade.Failed():

@@ -51,8 +51,8 @@ func (a *assessment) own(s Snapshot) []plan.Step {
 	for _, g := range generated(a.Mattermost) {
 		live, exists := s.live(s.ref(secretKind, g.Name))
 		ours := slices.ContainsFunc(live.Managed, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == Manager })
-		if exists && ours && live.Controller == "" && !live.Deleting {
-			steps = append(steps, plan.Step{Action: plan.Own{Ref: live.Ref, UID: live.UID, Owner: ownerReference(a.Mattermost)}, Why: "the data is deleted with the installation"})
+		if exists && ours && live.Controller != a.Request.Owner && (live.Controller == "" || a.Request.Controls(live)) && !live.Deleting {
+			steps = append(steps, plan.Step{Action: plan.Own{Ref: live.Ref, UID: live.UID, Owner: ownerReference(a.Mattermost), From: live.Controller}, Why: "the data is deleted with the installation"})
 		}
 	}
 	return steps
@@ -72,10 +72,10 @@ func (a *assessment) letGo() []plan.Step {
 	var first, then []plan.Step
 	var needs []string
 	for _, live := range a.Request.Live {
-		if !a.Request.Retained[live.Ref] || wanted[live.Ref] || live.Controller != a.Request.Owner || live.Deleting {
+		if !a.Request.Retained[live.Ref] || wanted[live.Ref] || !a.Request.Controls(live) || live.Deleting {
 			continue
 		}
-		step := plan.Step{Action: plan.Disown{Ref: live.Ref, UID: live.UID, Owner: a.Request.Owner}, Why: "its data outlives the installation"}
+		step := plan.Step{Action: plan.Disown{Ref: live.Ref, UID: live.UID, Owner: live.Controller}, Why: "its data outlives the installation"}
 		if live.Ref.GroupKind() == secretKind {
 			first, needs = append(first, step), append(needs, step.Action.String())
 		} else {

@@ -58,8 +58,12 @@ func ingressWanted(mm *v1beta1.Mattermost) bool {
 
 func service(mm *v1beta1.Mattermost, options RenderOptions) *corev1ac.ServiceApplyConfiguration {
 	name := nameOf(mm, options.Set)
-	spec := corev1ac.ServiceSpec().WithSelector(selecting(mm, cmp.Or(options.Serves, name)))
-	if options.strict() {
+	serves := selecting(mm, cmp.Or(options.Serves, name))
+	if options.SelectsOlder {
+		serves = OlderSelector(mm)
+	}
+	spec := corev1ac.ServiceSpec().WithSelector(serves)
+	if options.strict() && !options.Renewing {
 		// It sends requests to pods that cannot answer yet, too.
 		spec.WithPublishNotReadyAddresses(true)
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -129,5 +130,30 @@ func TestConflictsAreLookedAtAgain(t *testing.T) {
 	s.Live = []inventory.Live{{Ref: s.ref(serviceKind, "chat"), UID: "x", Controller: "somebody"}}
 	if p := Decide(s, somewhen); p.Wake == 0 || p.Wake > companionRetry {
 		t.Errorf("woken after %s", p.Wake)
+	}
+}
+
+// TestAutoscaledWakes: an autoscaler rests while there are no pods, so that who wants some
+// again says how many; after that the number is the autoscaler's.
+func TestAutoscaledWakes(t *testing.T) {
+	t.Parallel()
+	for live, want := range map[int32]bool{0: true, 5: false} {
+		s := external()
+		s.Mattermost.Spec.Replicas, s.Autoscaled = new(int32(2)), true
+		s.Deployment = &appsv1.Deployment{}
+		s.Deployment.Spec.Replicas = &live
+		s.Deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: mainContainer, Image: image(Default(s.Mattermost))}}
+		says := false
+		for _, step := range Decide(s, time.Time{}).Steps {
+			apply, ok := step.Action.(plan.Apply)
+			if !ok || plan.RefTo(apply.Object) != s.ref(deploymentKind, "chat") || apply.Manager != "" {
+				continue
+			}
+			n, _, _ := unstructured.NestedInt64(apply.Object.Object, "spec", "replicas")
+			says = n == 2
+		}
+		if says != want {
+			t.Errorf("with %d pods the replicas are applied: %v", live, says)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	mattermostv1alpha1 "windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/kit/inventory"
 	"windlass.dev/internal/kit/plan"
@@ -37,6 +38,8 @@ var (
 	secretKind         = schema.GroupKind{Kind: "Secret"}
 	budgetKind         = schema.GroupKind{Group: "policy", Kind: "PodDisruptionBudget"}
 	serviceAccountKind = schema.GroupKind{Kind: "ServiceAccount"}
+	replicaSetKind     = schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}
+	podKind            = schema.GroupKind{Kind: "Pod"}
 )
 
 // Snapshot is everything that a decision about one installation may look at.
@@ -84,9 +87,17 @@ type Snapshot struct {
 	// Autoscaled says that a HorizontalPodAutoscaler sets the Deployment's replicas.
 	Autoscaled bool
 
+	// Outgoing are the pods of a renewal; nothing while there is none.
+	Outgoing Outgoing
+	// Older is the ClusterInstallation of the same name, as far as the Mattermost was made
+	// from one; nil when there is none.
+	Older *mattermostv1alpha1.ClusterInstallation
+
 	// What follows is for a view: for a Mattermost that stands for a resource of another
 	// kind, whose kind it keeps.
 
+	// Predecessor is who had the objects before; see inventory.Request.
+	Predecessor types.UID
 	// Set is the further set of pods that the snapshot is about; nil for the
 	// installation's own.
 	Set *Set
@@ -104,6 +115,8 @@ type Snapshot struct {
 	Found []Problem
 	// Warnings say what of the resource is carried out otherwise than its author may think.
 	Warnings []string
+	// Restoring is what a restore of the database asks for; nil while none does.
+	Restoring *Restoring
 	// Complete stores what the resource lacks of defaults; nil when it lacks nothing.
 	Complete plan.Action
 }

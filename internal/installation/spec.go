@@ -172,7 +172,7 @@ func ingressAnnotations(mm *v1beta1.Mattermost) map[string]string {
 	if mm.Spec.Ingress != nil {
 		theirs = mm.Spec.Ingress.Annotations
 	}
-	if !v1alpha1(mm) {
+	if !wasOlder(mm) {
 		theirs = allowed(theirs)
 	}
 	maps.Copy(all, theirs)

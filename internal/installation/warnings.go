@@ -38,9 +38,20 @@ func warnings(s Snapshot, shape v1beta1.Shape) []string {
 	for host, others := range s.Namesakes {
 		warn("spec: the host %s is also that of %s %s, so that its requests reach one or the other.", host, kindOf(stored).Kind, others[0])
 	}
+	all = append(all, unknownMode(stored)...)
 	all = append(all, leftOut(stored, shape)...)
 	slices.Sort(all)
 	return all
+}
+
+// unknownMode says of a mode of migration that it is none.
+func unknownMode(stored *v1beta1.Mattermost) []string {
+	switch mode := stored.Annotations[v1beta1.MigrationModeAnnotation]; mode {
+	case "", v1beta1.MigrationInPlace, v1beta1.MigrationRecreate:
+		return nil
+	default:
+		return []string{fmt.Sprintf("metadata.annotations: %s is %q, so that %s counts: want %s or %s.", v1beta1.MigrationModeAnnotation, mode, v1beta1.MigrationInPlace, v1beta1.MigrationInPlace, v1beta1.MigrationRecreate)}
+	}
 }
 
 // leftOut are the parts of a spec that are not carried out.
@@ -55,7 +66,7 @@ func leftOut(stored *v1beta1.Mattermost, shape v1beta1.Shape) []string {
 			warn("%s.terminationGracePeriodSeconds: the strict shape leaves it out, as the Mattermost Operator does; use spec.resourcePatch to set it.", path)
 		}
 	}
-	if v1alpha1(stored) {
+	if wasOlder(stored) {
 		return all // Snippets are kept.
 	}
 	for path, annotations := range routeAnnotations(stored) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"time"
@@ -38,6 +39,7 @@ import (
 	"windlass.dev/internal/kit/lead"
 	nodegroups "windlass.dev/internal/nodegroup/controller"
 	nodeimages "windlass.dev/internal/nodeimage/controller"
+	restores "windlass.dev/internal/restore/controller"
 	rotations "windlass.dev/internal/rotation/controller"
 )
 
@@ -171,6 +173,7 @@ func cacheOptions(cfg config.Configuration) cache.Options {
 	}
 	if !cfg.Installations.Disabled { // Their kinds have to be known to the cluster.
 		options.ByObject = installations.CacheByObject(cfg.Namespace)
+		maps.Copy(options.ByObject, restores.CacheByObject())
 	}
 	if len(cfg.Namespaces) > 0 {
 		options.DefaultNamespaces = map[string]cache.Config{}
@@ -228,8 +231,9 @@ func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Con
 	return nil
 }
 
-// installationControllers are those of the newer API and of the older one. They act under
-// one lease, which is that of the Mattermost Operator, who runs both too.
+// installationControllers are those of the newer API, of the older one, and of its restores.
+// They act under one lease, which is that of the Mattermost Operator, who runs all too. That
+// an installation stands still while it is restored is not switched off with the restores.
 func installationControllers(ctx context.Context, cfg config.Configuration, host kit.Host) ([]ctrlmanager.Runnable, error) {
 	options := installations.Options{
 		Concurrency: cfg.Installations.Concurrency, NewShape: v1beta1.Shape(cfg.Installations.Shape), Namespace: cfg.Namespace,
@@ -238,8 +242,13 @@ func installationControllers(ctx context.Context, cfg config.Configuration, host
 	if err != nil || !served(host, installations.ClusterInstallations) {
 		return []ctrlmanager.Runnable{newer}, err
 	}
+	options.Restores = served(host, restores.Restores)
 	legacy, err := installations.NewClusterInstallations(ctx, host, options)
-	return []ctrlmanager.Runnable{newer, legacy}, err
+	if err != nil || !options.Restores || cfg.Restores.Disabled {
+		return []ctrlmanager.Runnable{newer, legacy}, err
+	}
+	restoring, err := restores.New(ctx, host)
+	return []ctrlmanager.Runnable{newer, legacy, restoring}, err
 }
 
 func addRotations(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host, hooks Hooks) error {

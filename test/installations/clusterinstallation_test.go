@@ -227,14 +227,15 @@ func sendsTo(t *testing.T, c client.Client, name types.NamespacedName, set strin
 }
 
 // alwaysServed watches, until the returned function is called, that the pods to which the
-// Service sends are those of a Deployment that has as many available as it wants.
+// Service sends are those of a Deployment that has as many available as it wants. There
+// have to be three that serve, one after another.
 func alwaysServed(t *testing.T, c client.Client, name types.NamespacedName) (end func(*testing.T)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	result := make(chan error, 1)
 	go func() {
-		looks := 0
+		seen := map[string]bool{}
 		for ctx.Err() == nil {
 			set, err := selected(ctx, c, name)
 			var d appsv1.Deployment
@@ -246,10 +247,10 @@ func alwaysServed(t *testing.T, c client.Client, name types.NamespacedName) (end
 				result <- errors.Join(fmt.Errorf("the Service sends to %q, of which %d of %v pods are available", set, d.Status.AvailableReplicas, d.Spec.Replicas), err)
 				return
 			}
-			looks++
+			seen[set] = true
 		}
-		if looks < 100 {
-			result <- fmt.Errorf("only %d looks", looks)
+		if len(seen) < 3 { // It has looked at all of the way.
+			result <- fmt.Errorf("only %v were seen to serve", seen)
 			return
 		}
 		result <- nil

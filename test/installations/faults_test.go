@@ -20,61 +20,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/faults"
 )
-
-// intercept calls around for each write, which may leave it out or hide its result.
-func intercept(around func(write string, do func() error) error) manager.Hooks {
-	return manager.Hooks{WrapClient: func(c client.WithWatch) client.WithWatch {
-		return interceptor.NewClient(c, interceptor.Funcs{
-			Apply: func(ctx context.Context, c client.WithWatch, object runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-				return around("apply", func() error { return c.Apply(ctx, object, opts...) })
-			},
-			Create: func(ctx context.Context, c client.WithWatch, object client.Object, opts ...client.CreateOption) error {
-				return around("create", func() error { return c.Create(ctx, object, opts...) })
-			},
-			Patch: func(ctx context.Context, c client.WithWatch, object client.Object, patch client.Patch, opts ...client.PatchOption) error {
-				return around("patch", func() error { return c.Patch(ctx, object, patch, opts...) })
-			},
-			Update: func(ctx context.Context, c client.WithWatch, object client.Object, opts ...client.UpdateOption) error {
-				return around("update", func() error { return c.Update(ctx, object, opts...) })
-			},
-			Delete: func(ctx context.Context, c client.WithWatch, object client.Object, opts ...client.DeleteOption) error {
-				return around("delete", func() error { return c.Delete(ctx, object, opts...) })
-			},
-			SubResourceApply: func(ctx context.Context, c client.Client, sub string, object runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
-				return around("apply "+sub, func() error { return c.SubResource(sub).Apply(ctx, object, opts...) })
-			},
-		})
-	}}
-}
-
-// killAfter lets a number of writes through and then nothing any more, as when
-// the process is killed after the write and before its answer arrives. killed is
-// closed then.
-func killAfter(writes int) (hooks manager.Hooks, killed chan struct{}) {
-	killed = make(chan struct{})
-	var mu sync.Mutex
-	count := 0
-	hooks = intercept(func(_ string, do func() error) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if count >= writes {
-			return errors.New("the process is dead")
-		}
-		err := do()
-		count++
-		if count == writes {
-			close(killed)
-			return errors.New("the process was killed")
-		}
-		return err
-	})
-	return hooks, killed
-}
 
 // scenario is a change to an installation, with how it ends.
 type scenario struct {
@@ -203,7 +153,7 @@ func upgradeAfter(t *testing.T, c client.Client, name types.NamespacedName, befo
 // follows on a change.
 func crash(t *testing.T, namespace, user string, n int, change func()) {
 	t.Helper()
-	hooks, killed := killAfter(n)
+	hooks, killed := faults.KillAfter(n)
 	w := start(t, namespace, user, hooks)
 	change()
 	eventually(t, func(context.Context) (string, error) {
@@ -375,7 +325,7 @@ func kinds(mm *v1beta1.Mattermost) string {
 func passing(fault error) manager.Hooks {
 	var mu sync.Mutex
 	seen := map[string]int{}
-	return intercept(func(write string, do func() error) error {
+	return faults.Intercept(func(write string, do func() error) error {
 		mu.Lock()
 		seen[write]++
 		turn := seen[write]
@@ -396,7 +346,7 @@ func passing(fault error) manager.Hooks {
 // a conflict, which fails the test.
 func stale(t *testing.T) manager.Hooks {
 	reader := &staleReader{seen: map[string]client.Object{}}
-	hooks := intercept(func(write string, do func() error) error {
+	hooks := faults.Intercept(func(write string, do func() error) error {
 		err := do()
 		if err == nil && (write == "update" || write == "apply status") {
 			reader.hold()

@@ -24,6 +24,7 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/faults"
 )
 
 // sharedLease is the name of the lease of the Mattermost Operator.
@@ -127,7 +128,7 @@ func TestNeverTwoOperators(t *testing.T) {
 		cfg := confined(ns)
 		cfg.Installations.Lease.Name = sharedLease
 		w := &windlass{}
-		w.start(t, cfg, user, intercept(func(_ string, do func() error) error {
+		w.start(t, cfg, user, faults.Intercept(func(_ string, do func() error) error {
 			a.did(t.Context(), c, lease, "windlass")
 			return do()
 		}))

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,6 +41,16 @@ func TestEveryPermissionIsNeeded(t *testing.T) {
 	if err := c.Status().Patch(t.Context(), ci, client.MergeFrom(before), former); err != nil {
 		t.Fatal(err)
 	}
+	// It becomes a Mattermost, comes back, becomes one again, and gets other pods.
+	annotateOlder(t, c, older, v1alpha1.FinalizeAnnotation, "Manual")
+	migrate(t, c, older, true)
+	inPhase(t, c, older, v1alpha1.MigrationAwaitingFinalization)
+	migrate(t, c, older, false)
+	inPhase(t, c, older, v1alpha1.MigrationReverted)
+	annotateOlder(t, c, older, v1alpha1.FinalizeAnnotation, "Now")
+	recreate(t, c, older)
+	migrate(t, c, older, true)
+	renewed(t, c, older)
 	for i, change := range changes() {
 		edit(t, c, name, change)
 		stable(t, c, name)
@@ -69,7 +80,7 @@ func TestEveryPermissionIsNeeded(t *testing.T) {
 		}
 	}
 	// More than that would be slow: the scenario has to use what can be used.
-	if indirect > 12 {
+	if indirect > 15 {
 		t.Errorf("%d permissions are used by no request", indirect)
 	}
 }
@@ -146,25 +157,44 @@ func refusedWithout(t *testing.T, rules []rbacv1.PolicyRule) {
 		t.Fatal(err)
 	}
 	name := create(t, c, ns, unique(ns))
-	createOlder(t, c, ns, "older")
+	older := createOlder(t, c, ns, "older")
+	migrate(t, c, older, true)
+	if awaitRefusal(t, w, func(ctx context.Context) (string, error) {
+		err := c.Get(ctx, older, &v1alpha1.ClusterInstallation{})
+		if apierrors.IsNotFound(err) {
+			return "", nil
+		}
+		return "a refused request, or the end of a migration", err
+	}) {
+		return
+	}
 	// A refusal may come at any of them.
 	for _, change := range changes() {
 		edit(t, c, name, change)
-		eventually(t, func(ctx context.Context) (string, error) {
-			select {
-			case <-w.refused:
-				return "", nil
-			default:
-				return unlessStable(ctx, c, name)
-			}
-		})
-		select {
-		case <-w.refused:
+		if awaitRefusal(t, w, func(ctx context.Context) (string, error) { return unlessStable(ctx, c, name) }) {
 			return
-		default:
 		}
 	}
 	t.Error("everything was done without this permission")
+}
+
+// awaitRefusal waits until a request was refused, or nothing is awaited any more.
+func awaitRefusal(t *testing.T, w *windlass, check func(context.Context) (awaited string, err error)) (refused bool) {
+	t.Helper()
+	eventually(t, func(ctx context.Context) (string, error) {
+		select {
+		case <-w.refused:
+			return "", nil
+		default:
+			return check(ctx)
+		}
+	})
+	select {
+	case <-w.refused:
+		return true
+	default:
+		return false
+	}
 }
 
 func unlessStable(ctx context.Context, c client.Client, name types.NamespacedName) (awaited string, err error) {

@@ -45,7 +45,12 @@ func env(name, value string) corev1.EnvVar { return corev1.EnvVar{Name: name, Va
 
 func waitFor(t *testing.T, awaited string, done func() bool) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, deadline, true, func(context.Context) (bool, error) { return done(), nil })
+	waitUpTo(t, deadline, awaited, done)
+}
+
+func waitUpTo(t *testing.T, limit time.Duration, awaited string, done func() bool) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, limit, true, func(context.Context) (bool, error) { return done(), nil })
 	if err != nil {
 		t.Fatalf("waiting for %s: %v", awaited, err)
 	}

@@ -3,6 +3,7 @@ package traffic
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,14 +28,7 @@ import (
 func TestUpgradeUnderTraffic(t *testing.T) { //nolint:paralleltest // It measures.
 	ctx, ns, c := t.Context(), clustertest.Namespace(t), startWindlass(t)
 	host := ns + ".example.com"
-	for name, data := range map[string]map[string]string{
-		"db": {"DB_CONNECTION_STRING": "postgres://example:example@db.example.com/mm", "DB_CONNECTION_CHECK_URL": "postgres://db.example.com/mm"},
-		"fs": {"accesskey": "example", "secretkey": "example"},
-	} {
-		if err := c.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, StringData: data}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	makeSecrets(t, c, ns)
 	mm := &v1beta1.Mattermost{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "chat"}, Spec: v1beta1.MattermostSpec{
 		Version: "10.5.2", Ingress: &v1beta1.Ingress{Enabled: true, Host: host},
 		Database:      v1beta1.Database{External: &v1beta1.ExternalDatabase{Secret: "db"}},
@@ -106,18 +100,25 @@ func startWindlass(t *testing.T) ctrlclient.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := config.Default()
-	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
+	runWindlass(t, config.Default(), manager.Hooks{})
+	return c
+}
+
+// runWindlass runs it until the test is over, or the returned function is called.
+func runWindlass(t *testing.T, cfg config.Configuration, hooks manager.Hooks) (stop func()) {
+	t.Helper()
+	cfg.Metrics.Address, cfg.Health.Address, hooks.Registry = "0", "0", prometheus.NewRegistry()
 	ctx, cancel := context.WithCancel(ctrl.LoggerInto(context.WithoutCancel(t.Context()), logr.Discard()))
 	ended := make(chan error, 1)
 	go func() {
-		ended <- manager.Run(ctx, cfg, clustertest.Config(t, install.Identity), manager.Hooks{Registry: prometheus.NewRegistry()})
+		ended <- manager.Run(ctx, cfg, clustertest.Config(t, install.Identity), hooks)
 	}()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("windlass ended: %v", err)
 		}
 	})
-	return c
+	t.Cleanup(stop)
+	return stop
 }

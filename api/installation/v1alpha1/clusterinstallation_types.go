@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"windlass.dev/api/installation/v1beta1"
 )
@@ -288,6 +289,9 @@ type ClusterInstallationStatus struct {
 	// RolledBackFrom is the full name of an image whose pods did not become available.
 	// +optional
 	RolledBackFrom string `json:"rolledBackFrom,omitempty"`
+	// Restore is the MattermostRestoreDB for which the installation stands still.
+	// +optional
+	Restore *RestoreReference `json:"restore,omitempty"`
 	// Conditions are those of a Mattermost, and CanaryReady.
 	// +listType=map
 	// +listMapKey=type
@@ -302,6 +306,14 @@ type ClusterInstallationStatus struct {
 	Inventory []v1beta1.InventoryItem `json:"inventory,omitempty"`
 }
 
+// RestoreReference names a MattermostRestoreDB.
+type RestoreReference struct {
+	// Name of the object.
+	Name string `json:"name"`
+	// UID of the object.
+	UID types.UID `json:"uid"`
+}
+
 // MigrationStatus tells how far the way to a Mattermost resource is.
 type MigrationStatus struct {
 	// Status is where it stands.
@@ -310,4 +322,47 @@ type MigrationStatus struct {
 	// Error is what holds it up.
 	// +optional
 	Error string `json:"error,omitempty"`
+	// Phase is how far it is; it is on record before what it allows is done.
+	// +optional
+	Phase MigrationPhase `json:"phase,omitempty"`
+	// Since is when the phase began.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// Mattermost is the UID of the Mattermost that takes the objects over.
+	// +optional
+	Mattermost types.UID `json:"mattermost,omitempty"`
+	// Turn counts how often it changed who of the two acts. Who was told to stop says of
+	// which turn it has.
+	// +optional
+	Turn int64 `json:"turn,omitempty"`
+	// Lossy lists what of the resource its Mattermost does not have.
+	// +listType=atomic
+	// +optional
+	Lossy []string `json:"lossy,omitempty"`
 }
+
+// MigrationPhase is how far a migration is.
+type MigrationPhase string
+
+// Phases of a migration.
+const (
+	// MigrationRefused: it cannot be done; the installation goes on as it is.
+	MigrationRefused MigrationPhase = "Refused"
+	// MigrationWaiting: it begins when the installation is stable.
+	MigrationWaiting MigrationPhase = "Waiting"
+	// MigrationPreparing: the Mattermost is made and follows the ClusterInstallation,
+	// which is still the one that is carried out.
+	MigrationPreparing MigrationPhase = "Preparing"
+	// MigrationHandingOver: the Mattermost is carried out, and takes the objects over.
+	MigrationHandingOver MigrationPhase = "HandingOver"
+	// MigrationAwaitingFinalization: all is handed over, and somebody has asked for a look
+	// before the ClusterInstallation is deleted.
+	MigrationAwaitingFinalization MigrationPhase = "AwaitingFinalization"
+	// MigrationReverting: the ClusterInstallation takes the objects back.
+	MigrationReverting MigrationPhase = "Reverting"
+	// MigrationReverted: it has them, and the Mattermost is gone.
+	MigrationReverted MigrationPhase = "Reverted"
+	// MigrationInterrupted: the Mattermost was deleted, and the ClusterInstallation has
+	// the objects again.
+	MigrationInterrupted MigrationPhase = "Interrupted"
+)

@@ -25,6 +25,13 @@ const (
 	// RotationAnnotation set to "off" leaves the pods running when a Secret that
 	// they got their credentials from changes.
 	RotationAnnotation = "windlass.dev/roll-on-rotation"
+	// MigratedFromAnnotation is set on a Mattermost that is made from a
+	// ClusterInstallation: to the UID of that.
+	MigratedFromAnnotation = "windlass.dev/migrated-from"
+	// MigrationModeAnnotation on a ClusterInstallation, or on the Mattermost that it
+	// became, says when the pods get the labels of the newer API, for which they have to
+	// be replaced: InPlace, the default, with the next image; Recreate, at once.
+	MigrationModeAnnotation = "windlass.dev/migration-mode"
 )
 
 // AdmissionFreeze is the name of a Lease in Windlass' namespace. While somebody holds it,

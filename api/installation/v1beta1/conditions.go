@@ -28,6 +28,9 @@ const (
 	// ConditionResourcesPatched says what became of spec.resourcePatch, if there
 	// is one.
 	ConditionResourcesPatched = "ResourcesPatched"
+	// ConditionMigrated says how far a ClusterInstallation has become a Mattermost. It is
+	// there on both, and stays on the Mattermost.
+	ConditionMigrated = "Migrated"
 )
 
 // Reasons of conditions and events.
@@ -106,6 +109,33 @@ const (
 	// ReasonRolledBack: the pods of the wanted image did not become available, and
 	// those of the image before it serve again.
 	ReasonRolledBack = "RolledBack"
+	// ReasonHeldForMigration: the ClusterInstallation of the same name has the objects.
+	ReasonHeldForMigration = "HeldForMigration"
+	// ReasonMigrationRefused: the installation cannot become a Mattermost as it is.
+	ReasonMigrationRefused = "MigrationRefused"
+	// ReasonMigrationWaiting: the migration begins when the installation is stable.
+	ReasonMigrationWaiting = "MigrationWaiting"
+	// ReasonMigrationPreparing: the Mattermost is made; nothing is handed over yet.
+	ReasonMigrationPreparing = "MigrationPreparing"
+	// ReasonMigrationHandingOver: the Mattermost takes the objects over.
+	ReasonMigrationHandingOver = "MigrationHandingOver"
+	// ReasonMigrationAwaitingFinalization: all is handed over; a word is awaited.
+	ReasonMigrationAwaitingFinalization = "MigrationAwaitingFinalization"
+	// ReasonMigrationReverting: the ClusterInstallation takes the objects back.
+	ReasonMigrationReverting = "MigrationReverting"
+	// ReasonMigrationReverted: the ClusterInstallation has the objects back.
+	ReasonMigrationReverted = "MigrationReverted"
+	// ReasonMigrationInterrupted: the Mattermost was deleted before the end.
+	ReasonMigrationInterrupted = "MigrationInterrupted"
+	// ReasonMigrated: the Mattermost has all, and the ClusterInstallation is gone.
+	ReasonMigrated = "Migrated"
+	// ReasonRenewing: the pods are replaced, a few at a time, by ones with the labels of
+	// this API, while those that are left serve.
+	ReasonRenewing = "Renewing"
+	// ReasonSuperseded: a Mattermost has taken the place of a ClusterInstallation.
+	ReasonSuperseded = "Superseded"
+	// ReasonDatabaseRestoring: nothing runs while the database is restored from a backup.
+	ReasonDatabaseRestoring = "DatabaseRestoring"
 	// ReasonConfigured: what is needed from outside is named and complete.
 	ReasonConfigured = "Configured"
 )

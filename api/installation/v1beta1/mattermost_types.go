@@ -3,6 +3,7 @@ package v1beta1
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Mattermost is one installation of Mattermost.
@@ -595,6 +596,12 @@ type MattermostStatus struct {
 	// none.
 	// +optional
 	Lineage Lineage `json:"lineage,omitempty"`
+	// Renewal is there while the pods are replaced by ones with the labels of this API.
+	// +optional
+	Renewal *Renewal `json:"renewal,omitempty"`
+	// MigratedFrom is the ClusterInstallation that became this Mattermost, if one did.
+	// +optional
+	MigratedFrom *MigratedFrom `json:"migratedFrom,omitempty"`
 	// Credentials is a digest of the Secrets with which the pods first ran. While
 	// the Secrets have another one, the pods carry it, so that they are replaced
 	// when it changes.
@@ -620,6 +627,39 @@ type MattermostStatus struct {
 	// +listMapKey=name
 	// +optional
 	Inventory []InventoryItem `json:"inventory,omitempty"`
+}
+
+// Renewal is how pods with the labels of the older API are replaced by ones with those of
+// this one. A Deployment cannot change by which labels it selects, so that it is made anew
+// while the former one's pods serve.
+type Renewal struct {
+	// Since is when it began.
+	Since metav1.Time `json:"since"`
+	// Replicas is how many pods there were.
+	Replicas int32 `json:"replicas"`
+}
+
+// The values of MigrationModeAnnotation.
+const (
+	MigrationInPlace  = "InPlace"
+	MigrationRecreate = "Recreate"
+)
+
+// MigratedFrom is the ClusterInstallation that became a Mattermost.
+type MigratedFrom struct {
+	// UID of it.
+	UID types.UID `json:"uid"`
+	// Held says that the ClusterInstallation has the objects, and that nothing is changed
+	// on behalf of the Mattermost.
+	// +optional
+	Held bool `json:"held,omitempty"`
+	// Turn of the migration of which that is said.
+	// +optional
+	Turn int64 `json:"turn,omitempty"`
+	// Lossy lists what of the ClusterInstallation the Mattermost does not have.
+	// +listType=atomic
+	// +optional
+	Lossy []string `json:"lossy,omitempty"`
 }
 
 // InventoryItem is one object that Windlass made.

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	rollouts "windlass.dev/api/fleet/v1alpha1"
 	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/clusterinstallation"
@@ -143,32 +144,21 @@ func transform[O client.Object](keep func(O)) func(any) (any, error) {
 }
 
 // StripMetadata drops the field ownership of others, which is most of an
-// object's size and never read, and the spec of companions.
+// object's size and never read, and most of the spec of companions.
 func StripMetadata(item any) (any, error) {
 	object, ok := item.(metav1.Object)
 	if !ok {
 		return item, nil
 	}
 	if companion, ok := item.(*unstructured.Unstructured); ok {
-		delete(companion.Object, "spec")
+		keepCompanion(companion)
 	}
 	_, generated := item.(*corev1.Secret) // Those that we made are not applied, but updated.
-	resource := false
-	switch item.(type) {
-	case *v1beta1.Mattermost, *v1alpha1.ClusterInstallation:
-		resource = true
-	}
+	resource := isResource(item)
 	var ours []metav1.ManagedFieldsEntry
 	for _, entry := range object.GetManagedFields() {
-		theirs := entry.Manager == installation.Former && entry.Operation == metav1.ManagedFieldsOperationUpdate
-		if theirs || resource && (entry.Manager == installation.Manager || entry.Manager == installation.StatusManager) {
-			// That there are some is all that is asked.
-			ours = append(ours, metav1.ManagedFieldsEntry{Manager: entry.Manager, Operation: entry.Operation, Subresource: entry.Subresource})
-			continue
-		}
-		if entry.Manager == installation.Manager && (generated || entry.Operation == metav1.ManagedFieldsOperationApply) && entry.Subresource == "" {
-			entry.Time = nil
-			ours = append(ours, entry)
+		if kept, ok := keepManaged(entry, resource, generated); ok {
+			ours = append(ours, kept)
 		}
 	}
 	object.SetManagedFields(ours)
@@ -176,6 +166,51 @@ func StripMetadata(item any) (any, error) {
 		delete(object.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
 	}
 	return object, nil
+}
+
+func isResource(item any) bool {
+	switch item.(type) {
+	case *v1beta1.Mattermost, *v1alpha1.ClusterInstallation:
+		return true
+	default:
+		return false
+	}
+}
+
+// keepManaged returns what is asked of an entry of a resource's, or another object's, field
+// ownership; ok is false if that is nothing.
+func keepManaged(entry metav1.ManagedFieldsEntry, resource, generated bool) (kept metav1.ManagedFieldsEntry, ok bool) {
+	applied := entry.Operation == metav1.ManagedFieldsOperationApply
+	mine := entry.Manager == installation.Manager
+	switch {
+	case resource && entry.Manager == rollouts.Manager && applied:
+		// What a roll-out has applied, it has to apply again.
+	case entry.Manager == installation.Former && entry.Operation == metav1.ManagedFieldsOperationUpdate, resource && (mine || entry.Manager == installation.StatusManager):
+		// That there are some is all that is asked.
+		return metav1.ManagedFieldsEntry{Manager: entry.Manager, Operation: entry.Operation, Subresource: entry.Subresource}, true
+	case mine && (generated || applied) && entry.Subresource == "":
+	default:
+		return entry, false
+	}
+	entry.Time = nil
+	return entry, true
+}
+
+// keepCompanion drops the spec, but for what of a MySQL tells whether it is stopped, and
+// from which backup it starts.
+func keepCompanion(companion *unstructured.Unstructured) {
+	kept := map[string]any{}
+	if companion.GroupVersionKind() == installation.MySQLKind {
+		for _, field := range []string{"replicas", "initBucketURL"} {
+			if value, ok, _ := unstructured.NestedFieldNoCopy(companion.Object, "spec", field); ok {
+				kept[field] = value
+			}
+		}
+	}
+	delete(companion.Object, "spec")
+	if len(kept) > 0 {
+		companion.Object["spec"] = kept
+	}
 }
 
 // mine reports whether an installation controls the object.
@@ -213,13 +248,14 @@ func keepService(s *corev1.Service) {
 }
 
 // keepClaim keeps of all claims alike what an installation may ask of one: a
-// claim that is not controlled by it may be its file store.
+// claim that is not controlled by it may be its file store, or a replica of its database,
+// which is told of by its volume and size when it is restored.
 func keepClaim(c *corev1.PersistentVolumeClaim) {
 	c.Spec = corev1.PersistentVolumeClaimSpec{
-		AccessModes: c.Spec.AccessModes, StorageClassName: c.Spec.StorageClassName,
+		AccessModes: c.Spec.AccessModes, StorageClassName: c.Spec.StorageClassName, VolumeName: c.Spec.VolumeName,
 		Resources: corev1.VolumeResourceRequirements{Requests: c.Spec.Resources.Requests},
 	}
-	c.Status = corev1.PersistentVolumeClaimStatus{Phase: c.Status.Phase}
+	c.Status = corev1.PersistentVolumeClaimStatus{Phase: c.Status.Phase, Capacity: c.Status.Capacity}
 	c.Annotations, c.Labels = nil, nil
 }
 

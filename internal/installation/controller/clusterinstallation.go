@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -20,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"windlass.dev/api/installation/v1alpha1"
+	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/clusterinstallation"
 	"windlass.dev/internal/installation"
 	"windlass.dev/internal/kit"
@@ -30,10 +32,14 @@ import (
 // NewClusterInstallations.
 var ClusterInstallations = clusterInstallations
 
+// Restores is a kind that the cluster may know: of objects that have installations of the
+// older API stand still.
+var Restores = kit.Typed[v1alpha1.MattermostRestoreDB, v1alpha1.MattermostRestoreDBList](v1alpha1.GroupVersion.WithKind("MattermostRestoreDB"))
+
 // NewClusterInstallations returns the controller of the older API, ready to be started. It
 // shares the cache, and its indexes, with the one that New returns, which has to be there.
 func NewClusterInstallations(ctx context.Context, host kit.Host, options Options) (manager.Runnable, error) {
-	f := &clusterFeature{cache: host.Reader, namespace: options.Namespace, optional: kit.Optional{
+	f := &clusterFeature{cache: host.Reader, namespace: options.Namespace, restores: options.Restores, optional: kit.Optional{
 		Mapper: host.Mapper, Cache: host.Cache, Clock: host.Clock, Handler: kit.Enqueue(kit.Settle, companionsName),
 	}}
 	engine := &kit.Engine[*v1alpha1.ClusterInstallation, clusterinstallation.Snapshot]{
@@ -69,7 +75,25 @@ func NewClusterInstallations(ctx context.Context, host kit.Host, options Options
 		return nil, err
 	}
 	f.optional.Controller = c
+	if options.Restores {
+		if err := c.Watch(source.Kind[client.Object](host.Cache, &v1alpha1.MattermostRestoreDB{}, kit.Enqueue(0, restored))); err != nil {
+			return nil, fmt.Errorf("watch: %w", err)
+		}
+	}
 	return c, watchForClusterInstallations(c, host)
+}
+
+// restored wakes the installation that a restore is for, or was begun for.
+func restored(_ context.Context, object client.Object) []types.NamespacedName {
+	r, ok := object.(*v1alpha1.MattermostRestoreDB)
+	if !ok {
+		return nil
+	}
+	names := []types.NamespacedName{{Namespace: r.Namespace, Name: r.Spec.MattermostClusterName}}
+	if run := r.Status.Run; run != nil && run.Installation != r.Spec.MattermostClusterName {
+		names = append(names, types.NamespacedName{Namespace: r.Namespace, Name: run.Installation})
+	}
+	return names
 }
 
 // watchForClusterInstallations is watch for the older API.
@@ -77,18 +101,39 @@ func watchForClusterInstallations(c controller.Controller, host kit.Host) error 
 	problems := []error{
 		c.Watch(source.Kind[client.Object](host.Cache, &v1alpha1.ClusterInstallation{}, &handler.EnqueueRequestForObject{})),
 		c.Watch(source.Kind[client.Object](host.Cache, &v1alpha1.ClusterInstallation{}, kit.Enqueue(kit.Settle, sharingHosts(host.Reader, clusterInstallations)))),
+		// Of the same name, which it may become.
+		c.Watch(source.Kind[client.Object](host.Cache, &v1beta1.Mattermost{}, &handler.EnqueueRequestForObject{})),
 		c.Watch(source.Kind[client.Object](host.Cache, &appsv1.ReplicaSet{}, kit.Enqueue(kit.Settle, deploymentsOwner(host.Reader, ownersName)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &autoscalingv2.HorizontalPodAutoscaler{}, kit.Enqueue(kit.Settle, deploymentsOwner(host.Reader, targetsName)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &corev1.Secret{}, kit.Enqueue(kit.Settle, referring(host.Reader, clusterInstallations, secretIndex)))),
 		c.Watch(source.Kind[client.Object](host.Cache, &coordinationv1.Lease{}, kit.Enqueue(kit.Settle, waiting(host.Reader, clusterInstallations)))),
 	}
 	for _, kind := range written.Owned() {
-		problems = append(problems, c.Watch(source.Kind(host.Cache, kind.Object(), kit.EnqueueOwner(clusterInstallations.GroupKind()))))
+		problems = append(problems,
+			c.Watch(source.Kind(host.Cache, kind.Object(), kit.EnqueueOwner(clusterInstallations.GroupKind()))),
+			c.Watch(source.Kind(host.Cache, kind.Object(), kit.EnqueueGone(kit.Settle, namesake(host.Reader, mattermosts, clusterInstallations)))),
+		)
 	}
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
 	return nil
+}
+
+// namesake wakes the resource of the other API when something is gone that its namesake
+// controlled: one of the two waits until all that the other had is taken over, or gone.
+func namesake(cache client.Reader, controlledBy, wakes kit.Kind) func(context.Context, client.Object) []types.NamespacedName {
+	return func(ctx context.Context, object client.Object) []types.NamespacedName {
+		ref := metav1.GetControllerOf(object)
+		if ref == nil || schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind() != controlledBy.GroupKind() {
+			return nil
+		}
+		name := types.NamespacedName{Namespace: object.GetNamespace(), Name: ref.Name}
+		if cache.Get(ctx, name, wakes.Object()) != nil {
+			return nil // There is none, as nearly always.
+		}
+		return []types.NamespacedName{name}
+	}
 }
 
 // deploymentsOwner wakes the installation that has one of the Deployments: its sets of
@@ -122,6 +167,8 @@ type clusterFeature struct {
 	cache     client.Reader
 	optional  kit.Optional
 	namespace string
+	// restores says that the cluster knows their kind.
+	restores bool
 }
 
 var _ kit.Feature[*v1alpha1.ClusterInstallation, clusterinstallation.Snapshot] = (*clusterFeature)(nil)
@@ -132,6 +179,9 @@ func (f *clusterFeature) Observe(ctx context.Context, ci *v1alpha1.ClusterInstal
 		return clusterinstallation.Snapshot{ClusterInstallation: ci}, err
 	}
 	s, err := observeViews(ctx, f.cache, f.optional.Served, ci, freeze)
+	if err == nil && f.restores {
+		s.Restores, err = observeRestores(ctx, f.cache, ci.Namespace)
+	}
 	if err != nil {
 		return s, err
 	}
@@ -156,7 +206,7 @@ func (*clusterFeature) Unknown(ci *v1alpha1.ClusterInstallation, err error, now 
 }
 
 func (*clusterFeature) Announce(before, after *v1alpha1.ClusterInstallation, _ plan.Plan, _ plan.Outcome) []kit.Event {
-	return announce(before.Status.Conditions, after.Status.Conditions)
+	return append(announce(before.Status.Conditions, after.Status.Conditions), proceeded(before.Status.Migration, after.Status)...)
 }
 
 // ObserveClusterInstallation is Observe for the older API.
@@ -166,13 +216,37 @@ func ObserveClusterInstallation(ctx context.Context, c client.Client, namespace 
 		return clusterinstallation.Snapshot{ClusterInstallation: ci}, err
 	}
 	served := func(_ context.Context, kind kit.Kind) (bool, error) { return kit.Served(c.RESTMapper(), kind) }
-	return observeViews(ctx, uncached{c}, served, ci, freeze)
+	s, err := observeViews(ctx, uncached{c}, served, ci, freeze)
+	if err != nil {
+		return s, err
+	}
+	known, err := served(ctx, Restores)
+	if err == nil && known {
+		s.Restores, err = observeRestores(ctx, c, ci.Namespace)
+	}
+	if apierrors.IsForbidden(err) {
+		return s, nil // As above.
+	}
+	return s, err
+}
+
+// observeRestores reads the restores of a namespace. There are few.
+func observeRestores(ctx context.Context, reader client.Reader, namespace string) ([]v1alpha1.MattermostRestoreDB, error) {
+	var list v1alpha1.MattermostRestoreDBList
+	if err := reader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return nil, fmt.Errorf("list MattermostRestoreDBs: %w", err)
+	}
+	return list.Items, nil
 }
 
 // observeViews reads what a decision about the installation, and about each set of its
 // pods, needs.
 func observeViews(ctx context.Context, reader client.Reader, served served, ci *v1alpha1.ClusterInstallation, freeze *coordinationv1.Lease) (clusterinstallation.Snapshot, error) {
 	s := clusterinstallation.Snapshot{ClusterInstallation: ci}
+	var err error
+	if s.Mattermost, err = observeNewer(ctx, reader, ci); err != nil {
+		return s, err
+	}
 	secrets, err := observeSecrets(ctx, reader, ci.Namespace, clusterinstallation.References(ci))
 	if err != nil {
 		return s, err
@@ -180,8 +254,8 @@ func observeViews(ctx context.Context, reader client.Reader, served served, ci *
 	for _, view := range clusterinstallation.Views(ci, secrets) {
 		var seen installation.Snapshot
 		if view.Set == nil {
-			seen, err = observe(ctx, reader, served, view.Mattermost, clusterinstallation.Names(ci)...)
-			seen.Freeze = freeze
+			seen.Mattermost, seen.Predecessor, seen.Freeze = view.Mattermost, s.Predecessor(), freeze
+			err = observeObjects(ctx, reader, served, &seen, clusterinstallation.Names(ci)...)
 		} else {
 			seen = s.Views[0]
 			seen.Mattermost, seen.Set = view.Mattermost, view.Set

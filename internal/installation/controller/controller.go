@@ -46,12 +46,14 @@ type Options struct {
 	NewShape v1beta1.Shape
 	// Namespace is Windlass' own, in which admission is frozen.
 	Namespace string
+	// Restores says that the cluster knows the kind Restores.
+	Restores bool
 }
 
 // New returns the controller, ready to be started. It has told the cache what
 // it watches, so the cache fills before the controller runs.
 func New(ctx context.Context, host kit.Host, options Options) (manager.Runnable, error) {
-	f := &feature{cache: host.Reader, newShape: options.NewShape, namespace: options.Namespace, optional: kit.Optional{
+	f := &feature{cache: host.Reader, live: host.Client, newShape: options.NewShape, namespace: options.Namespace, optional: kit.Optional{
 		Mapper: host.Mapper, Cache: host.Cache, Clock: host.Clock, Handler: kit.Enqueue(kit.Settle, companionsNames(host.Reader)),
 	}}
 	engine := &kit.Engine[*v1beta1.Mattermost, installation.Snapshot]{
@@ -116,7 +118,10 @@ func watch(c controller.Controller, host kit.Host) error {
 		c.Watch(source.Kind[client.Object](host.Cache, &coordinationv1.Lease{}, kit.Enqueue(kit.Settle, waiting(host.Reader, mattermosts)))),
 	}
 	for _, kind := range written.Owned() {
-		problems = append(problems, c.Watch(source.Kind(host.Cache, kind.Object(), kit.EnqueueOwner(mattermosts.GroupKind()))))
+		problems = append(problems,
+			c.Watch(source.Kind(host.Cache, kind.Object(), kit.EnqueueOwner(mattermosts.GroupKind()))),
+			c.Watch(source.Kind(host.Cache, kind.Object(), kit.EnqueueGone(kit.Settle, namesake(host.Reader, clusterInstallations, mattermosts)))),
+		)
 	}
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("watch: %w", err)
@@ -124,11 +129,11 @@ func watch(c controller.Controller, host kit.Host) error {
 	return nil
 }
 
-// ownersName wakes the installation whose Deployment controls a ReplicaSet: the
-// two have the same name. A request for one that does not exist is dropped.
+// ownersName wakes the installation whose Deployment controls a ReplicaSet, or that
+// controls one that a former Deployment left: they have the same name. A request for one that does not exist is dropped.
 func ownersName(_ context.Context, object client.Object) []types.NamespacedName {
 	owner := metav1.GetControllerOf(object)
-	if owner == nil || owner.Kind != "Deployment" {
+	if owner == nil || owner.Kind != "Deployment" && owner.Kind != mattermosts.Kind {
 		return nil
 	}
 	return []types.NamespacedName{{Namespace: object.GetNamespace(), Name: owner.Name}}
@@ -140,6 +145,8 @@ func companionsNames(cache client.Reader) func(context.Context, client.Object) [
 	named := referring(cache, mattermosts, preUpgradeIndex)
 	return func(ctx context.Context, object client.Object) []types.NamespacedName {
 		switch object.(type) {
+		case *v1alpha1.ClusterInstallation: // Which a Mattermost was made from.
+			return []types.NamespacedName{client.ObjectKeyFromObject(object)}
 		case *batchv1.CronJob:
 			return named(ctx, object)
 		case *networkingv1.IngressClass:

@@ -4,6 +4,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/kit"
 )
@@ -12,7 +13,7 @@ import (
 // person. Progress in between is in the status, where it can be watched.
 func announce(before, after []metav1.Condition) []kit.Event {
 	var events []kit.Event
-	for _, kind := range []string{v1beta1.ConditionReady, v1beta1.ConditionReleased} {
+	for _, kind := range []string{v1beta1.ConditionReady, v1beta1.ConditionReleased, v1beta1.ConditionMigrated} {
 		if c := became(before, after, kind); c != nil {
 			events = append(events, becameSo(c))
 		}
@@ -24,6 +25,22 @@ func announce(before, after []metav1.Condition) []kit.Event {
 		events = append(events, stalled(c))
 	}
 	return events
+}
+
+// proceeded tells of each phase of a migration.
+func proceeded(before *v1alpha1.MigrationStatus, after v1alpha1.ClusterInstallationStatus) []kit.Event {
+	now := after.Migration
+	if now == nil || before != nil && before.Phase == now.Phase {
+		return nil
+	}
+	c := meta.FindStatusCondition(after.Conditions, v1beta1.ConditionMigrated)
+	if c == nil {
+		return nil
+	}
+	if now.Phase == v1alpha1.MigrationRefused || now.Phase == v1alpha1.MigrationInterrupted {
+		return []kit.Event{stalled(c)}
+	}
+	return []kit.Event{becameSo(c)}
 }
 
 // became returns the condition if it is True now and was not, or was so for

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -29,7 +30,9 @@ import (
 
 // feature connects the engine with the pure package.
 type feature struct {
-	cache     client.Reader
+	cache client.Reader
+	// live reads past the cache.
+	live      client.Reader
 	optional  kit.Optional
 	newShape  v1beta1.Shape
 	namespace string
@@ -43,6 +46,9 @@ func (f *feature) Observe(ctx context.Context, mm *v1beta1.Mattermost) (installa
 		return s, err
 	}
 	s.NewShape = f.newShape
+	if s.Outgoing, err = observeOutgoing(ctx, f.live, mm); err != nil {
+		return s, err
+	}
 	if s.Freeze, err = observeFreeze(ctx, f.cache, f.namespace); err != nil {
 		return s, err
 	}
@@ -64,8 +70,18 @@ func act(ctx context.Context, w *kit.Writer, action plan.Action) error {
 	switch action := action.(type) {
 	case installation.WriteBack:
 		return w.Update(ctx, mattermosts, action.Mattermost.DeepCopy())
+	case clusterinstallation.Prepare:
+		return prepare(ctx, w, action)
+	case clusterinstallation.Retire:
+		return retire(ctx, w, action)
 	case clusterinstallation.WriteBack:
 		return w.Update(ctx, clusterInstallations, action.ClusterInstallation.DeepCopy())
+	case installation.ChangePod:
+		return changePod(ctx, w, action)
+	case installation.ChangeSet:
+		return changeSet(ctx, w, action)
+	case installation.DeleteSet:
+		return deleteSet(ctx, w, action)
 	case installation.GenerateSecret:
 		return w.Create(ctx, secrets, generate(action))
 	case installation.MakeIngressClass:
@@ -115,6 +131,9 @@ func Observe(ctx context.Context, c client.Client, namespace string, mm *v1beta1
 	if err != nil {
 		return s, err
 	}
+	if s.Outgoing, err = observeOutgoing(ctx, c, mm); err != nil {
+		return s, err
+	}
 	s.Freeze, err = observeFreeze(ctx, c, namespace)
 	if apierrors.IsForbidden(err) {
 		return s, nil // Who looks after an installation need not see Windlass' namespace.
@@ -144,35 +163,48 @@ type served func(context.Context, kit.Kind) (bool, error)
 func observe(ctx context.Context, reader client.Reader, served served, mm *v1beta1.Mattermost, more ...plan.Ref) (installation.Snapshot, error) {
 	s := installation.Snapshot{Mattermost: mm}
 	var err error
-	if s.Secrets, err = observeSecrets(ctx, reader, mm.Namespace, installation.References(mm)); err != nil {
+	if s.Older, err = observeOlder(ctx, reader, served, mm); err != nil {
 		return s, err
+	}
+	return s, observeObjects(ctx, reader, served, &s, more...)
+}
+
+// observeObjects reads what there is of an installation, and of its predecessor.
+func observeObjects(ctx context.Context, reader client.Reader, served served, s *installation.Snapshot, more ...plan.Ref) error {
+	mm := s.Mattermost
+	var err error
+	if s.Secrets, err = observeSecrets(ctx, reader, mm.Namespace, installation.References(mm)); err != nil {
+		return err
 	}
 	names := append(installation.Names(mm), more...)
-	if err := observeCompanions(ctx, reader, served, &s); err != nil {
-		return s, err
+	if err := observeCompanions(ctx, reader, served, s); err != nil {
+		return err
 	}
-	if err := observePreUpgrade(ctx, reader, served, &s); err != nil {
-		return s, err
+	if err := observePreUpgrade(ctx, reader, served, s); err != nil {
+		return err
 	}
 	for ref := range s.Companions {
 		names = append(names, ref)
 	}
 	if s.Live, err = written.Live(ctx, reader, mm, names); err != nil {
-		return s, err
+		return err
 	}
-	if err := observeDeployments(ctx, reader, &s); err != nil {
-		return s, err
+	if err := observePredecessors(ctx, reader, s); err != nil {
+		return err
 	}
-	if err := observeService(ctx, reader, &s); err != nil {
-		return s, err
+	if err := observeDeployments(ctx, reader, s); err != nil {
+		return err
 	}
-	if err := observeClaim(ctx, reader, &s); err != nil {
-		return s, err
+	if err := observeService(ctx, reader, s); err != nil {
+		return err
 	}
-	if err := observeBudgets(ctx, reader, &s); err != nil {
-		return s, err
+	if err := observeClaim(ctx, reader, s); err != nil {
+		return err
 	}
-	return s, observeJobs(ctx, reader, &s)
+	if err := observeBudgets(ctx, reader, s); err != nil {
+		return err
+	}
+	return observeJobs(ctx, reader, s)
 }
 
 // observeSecrets reads facts about those Secrets that exist.
@@ -263,7 +295,7 @@ func observeRare(ctx context.Context, reader client.Reader, served served, kind 
 func observeService(ctx context.Context, reader client.Reader, s *installation.Snapshot) error {
 	var service corev1.Service
 	err := reader.Get(ctx, types.NamespacedName{Namespace: s.Mattermost.Namespace, Name: s.Name()}, &service)
-	if err == nil && metav1.IsControlledBy(&service, s.Mattermost) {
+	if err == nil && slices.ContainsFunc(owners(s), func(o client.Object) bool { return metav1.IsControlledBy(&service, o) }) {
 		s.Service = &service
 	}
 	if client.IgnoreNotFound(err) != nil {
@@ -289,18 +321,26 @@ func observeClaim(ctx context.Context, reader client.Reader, s *installation.Sna
 }
 
 func observeDeployments(ctx context.Context, reader client.Reader, s *installation.Snapshot) error {
-	var list appsv1.DeploymentList
-	if err := reader.List(ctx, &list, ownedBy(s.Mattermost)...); err != nil {
-		return fmt.Errorf("list Deployments: %w", err)
-	}
-	for i := range list.Items {
-		switch list.Items[i].Name {
-		case s.Name():
-			s.Deployment = &list.Items[i]
-		case installation.JobServerName(s.Mattermost.Name):
-			s.JobServer = &list.Items[i]
+	for _, owner := range owners(s) {
+		var list appsv1.DeploymentList
+		if err := reader.List(ctx, &list, ownedBy(owner)...); err != nil {
+			return fmt.Errorf("list Deployments: %w", err)
+		}
+		for i := range list.Items {
+			switch list.Items[i].Name {
+			case s.Name():
+				s.Deployment = &list.Items[i]
+			case installation.JobServerName(s.Mattermost.Name):
+				s.JobServer = &list.Items[i]
+			}
 		}
 	}
+	// An autoscaler is one of the name: while the Deployment is made anew, it is still there.
+	var autoscalers autoscalingv2.HorizontalPodAutoscalerList
+	if err := reader.List(ctx, &autoscalers, client.InNamespace(s.Mattermost.Namespace), client.MatchingFields{targetIndex: s.Name()}); err != nil {
+		return fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
+	}
+	s.Autoscaled = len(autoscalers.Items) > 0
 	if s.Deployment == nil {
 		return nil
 	}
@@ -309,11 +349,6 @@ func observeDeployments(ctx context.Context, reader client.Reader, s *installati
 		return fmt.Errorf("list ReplicaSets: %w", err)
 	}
 	s.ReplicaSets = sets.Items
-	var autoscalers autoscalingv2.HorizontalPodAutoscalerList
-	if err := reader.List(ctx, &autoscalers, client.InNamespace(s.Mattermost.Namespace), client.MatchingFields{targetIndex: s.Deployment.Name}); err != nil {
-		return fmt.Errorf("list HorizontalPodAutoscalers: %w", err)
-	}
-	s.Autoscaled = len(autoscalers.Items) > 0
 	return nil
 }
 
@@ -327,11 +362,13 @@ func observeBudgets(ctx context.Context, reader client.Reader, s *installation.S
 }
 
 func observeJobs(ctx context.Context, reader client.Reader, s *installation.Snapshot) error {
-	var list batchv1.JobList
-	if err := reader.List(ctx, &list, ownedBy(s.Mattermost)...); err != nil {
-		return fmt.Errorf("list Jobs: %w", err)
+	for _, owner := range owners(s) {
+		var list batchv1.JobList
+		if err := reader.List(ctx, &list, ownedBy(owner)...); err != nil {
+			return fmt.Errorf("list Jobs: %w", err)
+		}
+		s.Jobs = append(s.Jobs, list.Items...)
 	}
-	s.Jobs = list.Items
 	return nil
 }
 

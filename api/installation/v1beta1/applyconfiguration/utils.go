@@ -54,6 +54,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &installationv1beta1.MattermostSpecApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("MattermostStatus"):
 		return &installationv1beta1.MattermostStatusApplyConfiguration{}
+	case v1beta1.SchemeGroupVersion.WithKind("MigratedFrom"):
+		return &installationv1beta1.MigratedFromApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("OperatorManagedDatabase"):
 		return &installationv1beta1.OperatorManagedDatabaseApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("OperatorManagedFileStore"):
@@ -72,6 +74,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &installationv1beta1.ProbesApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("Release"):
 		return &installationv1beta1.ReleaseApplyConfiguration{}
+	case v1beta1.SchemeGroupVersion.WithKind("Renewal"):
+		return &installationv1beta1.RenewalApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("ResourcePatch"):
 		return &installationv1beta1.ResourcePatchApplyConfiguration{}
 	case v1beta1.SchemeGroupVersion.WithKind("ResourcePatchStatus"):

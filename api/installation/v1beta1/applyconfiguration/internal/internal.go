@@ -427,9 +427,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: lineage
       type:
         namedType: dev.windlass.api.installation.v1beta1.Lineage
+    - name: migratedFrom
+      type:
+        namedType: dev.windlass.api.installation.v1beta1.MigratedFrom
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: renewal
+      type:
+        namedType: dev.windlass.api.installation.v1beta1.Renewal
     - name: replicas
       type:
         scalar: numeric
@@ -451,6 +457,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: version
       type:
         scalar: string
+- name: dev.windlass.api.installation.v1beta1.MigratedFrom
+  map:
+    fields:
+    - name: held
+      type:
+        scalar: boolean
+    - name: lossy
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: turn
+      type:
+        scalar: numeric
+    - name: uid
+      type:
+        namedType: io.k8s.apimachinery.pkg.types.UID
 - name: dev.windlass.api.installation.v1beta1.OperatorManagedDatabase
   map:
     fields:
@@ -593,6 +617,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: version
       type:
         scalar: string
+- name: dev.windlass.api.installation.v1beta1.Renewal
+  map:
+    fields:
+    - name: replicas
+      type:
+        scalar: numeric
+    - name: since
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: dev.windlass.api.installation.v1beta1.ResourcePatch
   map:
     fields:

@@ -36,6 +36,10 @@ type MattermostStatusApplyConfiguration struct {
 	// Lineage is the older API whose labels and selectors the objects keep; empty for
 	// none.
 	Lineage *installationv1beta1.Lineage `json:"lineage,omitempty"`
+	// Renewal is there while the pods are replaced by ones with the labels of this API.
+	Renewal *RenewalApplyConfiguration `json:"renewal,omitempty"`
+	// MigratedFrom is the ClusterInstallation that became this Mattermost, if one did.
+	MigratedFrom *MigratedFromApplyConfiguration `json:"migratedFrom,omitempty"`
 	// Credentials is a digest of the Secrets with which the pods first ran. While
 	// the Secrets have another one, the pods carry it, so that they are replaced
 	// when it changes.
@@ -143,6 +147,22 @@ func (b *MattermostStatusApplyConfiguration) WithShape(value installationv1beta1
 // If called multiple times, the Lineage field is set to the value of the last call.
 func (b *MattermostStatusApplyConfiguration) WithLineage(value installationv1beta1.Lineage) *MattermostStatusApplyConfiguration {
 	b.Lineage = &value
+	return b
+}
+
+// WithRenewal sets the Renewal field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Renewal field is set to the value of the last call.
+func (b *MattermostStatusApplyConfiguration) WithRenewal(value *RenewalApplyConfiguration) *MattermostStatusApplyConfiguration {
+	b.Renewal = value
+	return b
+}
+
+// WithMigratedFrom sets the MigratedFrom field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MigratedFrom field is set to the value of the last call.
+func (b *MattermostStatusApplyConfiguration) WithMigratedFrom(value *MigratedFromApplyConfiguration) *MattermostStatusApplyConfiguration {
+	b.MigratedFrom = value
 	return b
 }
 
