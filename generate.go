@@ -12,6 +12,7 @@ package windlass
 //go:generate bin/controller-gen rbac:roleName=windlass-nodes-cluster-api,fileName=nodes-cluster-api.yaml paths=./internal/cloud/clusterapi output:rbac:dir=config/rbac
 //go:generate bin/controller-gen rbac:roleName=windlass-nodes-karpenter,fileName=nodes-karpenter.yaml paths=./internal/cloud/karpenter output:rbac:dir=config/rbac
 //go:generate bin/controller-gen rbac:roleName=windlass-fleet,fileName=fleet.yaml paths=./internal/fleetrotation/controller/... output:rbac:dir=config/rbac
+//go:generate bin/controller-gen rbac:roleName=windlass-rollouts,fileName=rollouts.yaml paths=./internal/rollout/controller/... output:rbac:dir=config/rbac
 //go:generate go run ./internal/install/chart charts/windlass 0.1.0
 //go:generate go -C tools/gen build -o ../../bin/crd-ref-docs github.com/elastic/crd-ref-docs
 //go:generate bin/crd-ref-docs --log-level=ERROR --source-path=./api/installation --config=tools/gen/reference.yaml --renderer=markdown --output-path=docs/reference/mattermost.md

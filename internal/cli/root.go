@@ -79,7 +79,7 @@ Exit codes: 0 it worked, 1 it failed, 2 the command line makes no sense,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), installCommand(), uninstallCommand(), explainCommand(), planCommand(), releaseCommand(), rotateCommand(), fleetCommand(), migrateCommand(), devCommand(), demoCommand(), versionCommand())
+	root.AddCommand(runCommand(), installCommand(), uninstallCommand(), explainCommand(), planCommand(), releaseCommand(), rotateCommand(), fleetCommand(), migrateCommand(), rolloutCommand(), devCommand(), demoCommand(), versionCommand())
 	return root
 }
 

@@ -40,6 +40,7 @@ type Configuration struct {
 	Restores      Restores      `json:"restores,omitzero"`
 	Rotations     Rotations     `json:"rotations,omitzero"`
 	Fleet         Fleet         `json:"fleet,omitzero"`
+	Rollouts      Rollouts      `json:"rollouts,omitzero"`
 	Leases        Leases        `json:"leases,omitzero"`
 	Metrics       Metrics       `json:"metrics,omitzero"`
 	Health        Health        `json:"health,omitzero"`
@@ -83,6 +84,15 @@ type Rotations struct {
 // Fleet configures the controller of FleetRotations. One that is confined to namespaces
 // has none: a fleet is the whole cluster's.
 type Fleet struct {
+	// Disabled switches the controller off.
+	Disabled bool `json:"disabled,omitempty"`
+	// Lease is held while the controller acts.
+	Lease Lease `json:"lease,omitzero"`
+}
+
+// Rollouts configures the controller of InstallationRollouts. One that is confined to
+// namespaces has none: a roll-out is of no namespace.
+type Rollouts struct {
 	// Disabled switches the controller off.
 	Disabled bool `json:"disabled,omitempty"`
 	// Lease is held while the controller acts.
@@ -157,6 +167,7 @@ func Default() Configuration {
 		},
 		Rotations: Rotations{Lease: Lease{Namespace: "windlass-system", Name: "windlass-rotation"}},
 		Fleet:     Fleet{Lease: Lease{Namespace: "windlass-system", Name: "windlass-fleet"}},
+		Rollouts:  Rollouts{Lease: Lease{Namespace: "windlass-system", Name: "windlass-rollouts"}},
 		Leases: Leases{
 			Duration:      metav1.Duration{Duration: 15 * time.Second},
 			RenewDeadline: metav1.Duration{Duration: 10 * time.Second},
@@ -256,7 +267,7 @@ func (c *Configuration) validate() error {
 	if len(validation.IsDNS1123Label(c.Namespace)) > 0 {
 		wrong("namespace is %q, which is no namespace name", c.Namespace)
 	}
-	problems = append(problems, c.Installations.Lease.validate("installations.lease"), c.Rotations.Lease.validate("rotations.lease"), c.Fleet.Lease.validate("fleet.lease"))
+	problems = append(problems, c.Installations.Lease.validate("installations.lease"), c.Rotations.Lease.validate("rotations.lease"), c.Fleet.Lease.validate("fleet.lease"), c.Rollouts.Lease.validate("rollouts.lease"))
 	if t := c.Leases; !t.Disabled && !t.holds() {
 		wrong("leases: duration %s has to be longer than renewDeadline %s, and that 1.2 times longer than retryPeriod %s",
 			t.Duration.Duration, t.RenewDeadline.Duration, t.RetryPeriod.Duration)

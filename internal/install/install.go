@@ -75,6 +75,7 @@ func Objects(o Options) ([]*unstructured.Unstructured, error) {
 		objects = append(objects, roles...)
 		objects = append(objects, bindings(roles)...)
 		objects = append(objects, leaseRole(leasesName, defaults.Rotations.Lease)...)
+		objects = append(objects, leaseRole(Name+"-rollouts", defaults.Rollouts.Lease)...)
 		objects = append(objects, pullRole()...)
 		objects = append(objects, fleetRole(defaults.Fleet.Lease)...)
 	}

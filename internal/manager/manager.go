@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	rolloutapi "windlass.dev/api/fleet/v1alpha1"
 	older "windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/api/nodes/v1alpha1"
@@ -40,6 +41,7 @@ import (
 	nodegroups "windlass.dev/internal/nodegroup/controller"
 	nodeimages "windlass.dev/internal/nodeimage/controller"
 	restores "windlass.dev/internal/restore/controller"
+	rollouts "windlass.dev/internal/rollout/controller"
 	rotations "windlass.dev/internal/rotation/controller"
 )
 
@@ -75,7 +77,7 @@ type Hooks struct {
 // Scheme returns a scheme with every kind that Windlass reads or writes.
 func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), older.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1beta1.AddToScheme(scheme), older.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), rolloutapi.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
 	return scheme, nil
@@ -228,6 +230,9 @@ func addControllers(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Con
 	if err := addFleet(mgr, cfg, host, hooks); err != nil {
 		return fmt.Errorf("fleet controller: %w", err)
 	}
+	if err := addRollouts(ctx, mgr, cfg, host, hooks); err != nil {
+		return fmt.Errorf("rollouts controller: %w", err)
+	}
 	return nil
 }
 
@@ -293,6 +298,17 @@ func addFleet(mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host, 
 		return err
 	}
 	return addLed(mgr, cfg, cfg.Fleet.Lease, hooks, runnable)
+}
+
+func addRollouts(ctx context.Context, mgr ctrlmanager.Manager, cfg config.Configuration, host kit.Host, hooks Hooks) error {
+	if cfg.Rollouts.Disabled || !served(host, rollouts.InstallationRollouts) || !served(host, rollouts.Mattermosts) {
+		return nil
+	}
+	runnable, err := rollouts.New(ctx, host, served(host, rollouts.ClusterInstallations))
+	if err != nil {
+		return err
+	}
+	return addLed(mgr, cfg, cfg.Rollouts.Lease, hooks, runnable)
 }
 
 // served reports whether the cluster knows a kind. One that cannot be asked does not stop

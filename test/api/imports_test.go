@@ -53,7 +53,7 @@ func packages(t *testing.T) map[string]goPackage {
 }
 
 // pure are the packages that decide. What they reach of ours is pure too.
-var pure = []string{"internal/installation", "internal/clusterinstallation", "internal/migration", "internal/restore", "internal/drain", "internal/rotation", "internal/admission", "internal/fleetrotation", "internal/nodeimage", "internal/nodegroup", "internal/kit/plan", "internal/kit/inventory", "internal/window", "internal/gate", "internal/tell", "test/bench/rotationmodels"}
+var pure = []string{"internal/installation", "internal/clusterinstallation", "internal/migration", "internal/restore", "internal/drain", "internal/rotation", "internal/admission", "internal/fleetrotation", "internal/rollout", "internal/nodeimage", "internal/nodegroup", "internal/kit/plan", "internal/kit/inventory", "internal/window", "internal/gate", "internal/tell", "test/bench/rotationmodels"}
 
 // impure are what a decision may not reach for by itself.
 func impure(imported string) bool {
@@ -233,7 +233,7 @@ func TestTheRulesForbid(t *testing.T) {
 		{"internal/cloud/aws", "internal/kit"}, {"internal/rotation/controller", "internal/cloud/aws"}, {"internal/rotation", "internal/cloud/sim"}, {"internal/manager", "internal/cloud/cloudtest"},
 		{"internal/cloud/clusterapi", "internal/cloud/clusterapi/clusterapitest"},
 		{"internal/cloud/karpenter", "internal/cloud/karpenter/karpentertest"},
-		{"internal/nodeimage/controller", "internal/rotation"}, {"internal/nodegroup/controller", "internal/cloud/aws"}, {"internal/nodeimage", "internal/rotation/controller"},
+		{"internal/nodeimage/controller", "internal/rotation"}, {"internal/rollout/controller", "internal/installation"}, {"internal/rollout/controller", "internal/rotation"}, {"internal/tell", "internal/rollout"}, {"internal/nodegroup/controller", "internal/cloud/aws"}, {"internal/nodeimage", "internal/rotation/controller"},
 	} {
 		if forbidden(c[0], c[1]) == "" {
 			t.Errorf("%s may import %s", c[0], c[1])

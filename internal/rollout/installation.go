@@ -1,0 +1,128 @@
+package rollout
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"windlass.dev/api/fleet/v1alpha1"
+	installations "windlass.dev/api/installation/v1beta1"
+)
+
+// Record is what an installation says of the last change that a roll-out made to it. It is
+// the value of v1alpha1.ChangeAnnotation.
+type Record struct {
+	Rollout  string    `json:"rollout"`
+	UID      types.UID `json:"uid"`
+	Sequence int64     `json:"sequence"`
+	// At is when it was changed, or given back.
+	At metav1.Time `json:"at"`
+	// Generation is the last one that is not about the change.
+	Generation int64 `json:"generation"`
+	// Back says that the installation has back what it had.
+	Back bool `json:"back,omitempty"`
+	// Before is what was there before, by the names that KeepsAnnotation uses; null for
+	// what was not there.
+	Before map[string]json.RawMessage `json:"before,omitempty"`
+}
+
+// Installation is what a decision looks at of one installation. It is made once for each
+// version of the resource, so that a decision about thousands of them parses nothing.
+type Installation struct {
+	// Meta is that of the resource. It is not to be changed, nor is what follows.
+	Meta *metav1.ObjectMeta
+	// Mattermost is nil for a ClusterInstallation, and for what became of one in the eyes
+	// of a roll-out that migrates.
+	Mattermost *installations.Mattermost
+	// Name is namespace/name, and Kind of what.
+	Name, Kind string
+	// Record is nil if no roll-out has changed it, or somebody has removed that.
+	Record   *Record
+	Priority int
+	// Settled says that it is as its spec says, and has been looked at since that changed.
+	Settled bool
+	// Hibernated says that it has, and wants, no pods.
+	Hibernated bool
+	// Paused says that an annotation keeps it from being changed.
+	Paused   bool
+	Deleting bool
+	// stalled says that it will not become stable by waiting, since the last change.
+	stalled bool
+	// final says that nothing can be given back.
+	final bool
+	// failing is since when it has not become stable; zero if it is, or its state is not of
+	// the last change.
+	failing time.Time
+}
+
+// Read makes an Installation of a resource.
+func Read(mm *installations.Mattermost) *Installation {
+	i := read("Mattermost", &mm.ObjectMeta, v1alpha1.ChangeAnnotation)
+	i.Mattermost = mm
+	i.Hibernated = mm.Spec.Replicas != nil && *mm.Spec.Replicas == 0 && mm.Spec.Size == ""
+	i.settle(mm)
+	return i
+}
+
+// read is what all kinds have in common.
+func read(kind string, meta *metav1.ObjectMeta, annotation string) *Installation {
+	i := &Installation{
+		Meta: meta, Kind: kind, Name: meta.Namespace + "/" + meta.Name, Deleting: meta.DeletionTimestamp != nil,
+		Paused: meta.Annotations[installations.PausedAnnotation] == "true",
+	}
+	i.Priority, _ = strconv.Atoi(meta.Annotations[v1alpha1.PriorityAnnotation])
+	var record Record
+	if text := meta.Annotations[annotation]; text != "" && json.Unmarshal([]byte(text), &record) == nil && record.Sequence > 0 {
+		i.Record = &record
+	}
+	return i
+}
+
+// settle says how the installation takes the change.
+func (i *Installation) settle(mm *installations.Mattermost) {
+	i.Settled = i.Hibernated || mm.Status.ObservedGeneration == mm.Generation && mm.Status.State == installations.Stable
+	if i.Record != nil && !i.Settled && !i.Paused {
+		i.assess(mm)
+	}
+}
+
+// assess tells trouble that is the change's from what was there before, or came after the
+// installation had become stable with it.
+func (i *Installation) assess(mm *installations.Mattermost) {
+	status, since := &mm.Status, i.Record.At.Time
+	if status.ObservedGeneration <= i.Record.Generation {
+		i.failing = since // Nobody has looked at the change.
+		return
+	}
+	ready := meta.FindStatusCondition(status.Conditions, installations.ConditionReady)
+	switch {
+	case ready == nil: // As another operator reports.
+		i.failing = since
+	case ready.Status == metav1.ConditionTrue: // It was stable, and has been edited since.
+	case ready.LastTransitionTime.After(since):
+		i.failing = ready.LastTransitionTime.Time
+	default:
+		i.failing = since
+	}
+	stalled := meta.FindStatusCondition(status.Conditions, installations.ConditionStalled)
+	i.stalled = stalled != nil && stalled.Status == metav1.ConditionTrue && status.ObservedGeneration == mm.Generation &&
+		!stalled.LastTransitionTime.Before(&i.Record.At)
+}
+
+// failed reports whether it has failed by now, and if not, when it will have unless it
+// becomes stable; zero for never.
+func (i *Installation) failed(now time.Time, deadline time.Duration) (bool, time.Time) {
+	switch {
+	case i.stalled:
+		return true, time.Time{}
+	case i.failing.IsZero():
+		return false, time.Time{}
+	default:
+		at := i.failing.Add(deadline)
+		return !now.Before(at), at
+	}
+}

@@ -1,0 +1,269 @@
+package rollout
+
+import (
+	"cmp"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"windlass.dev/api/fleet/v1alpha1"
+)
+
+// state is how an installation stands to a revision.
+type state int
+
+const (
+	awaiting state = iota
+	updated
+	updating
+	failed
+	rolledBack
+	hibernating
+	pendingDeletion
+)
+
+// member is an installation that a roll-out has.
+type member struct {
+	*Installation
+	state state
+	// inFlight says that pods are being replaced because a roll-out changed something.
+	inFlight bool
+	wave     int
+	// key is what the order of installations goes by, before their names.
+	key uint64
+}
+
+// touched says that the revision has been there, whatever came of it.
+func (m *member) touched() bool {
+	return m.state == updated || m.state == updating || m.state == failed || m.state == rolledBack
+}
+
+// held says that nothing can be done with the member for now, which holds up nobody else.
+func (m *member) held() bool { return m.Hibernated || m.Paused }
+
+// claim is a newer roll-out that takes installations before us.
+type claim struct {
+	selection
+	name string
+}
+
+// newer reports whether one revision goes before another one. A sequence is used twice only
+// by roll-outs that were made at the same moment.
+func newer(sequence int64, name string, than int64, other string) bool {
+	return sequence > than || sequence == than && name > other
+}
+
+// claims are those of newer roll-outs that have not come to nothing.
+func claims(s *Snapshot, revision *v1alpha1.Revision) []claim {
+	var all []claim
+	for i := range s.Others {
+		o := &s.Others[i]
+		if o.Spec.Change.Migrate != s.Rollout.Spec.Change.Migrate {
+			continue // They change other things.
+		}
+		if o.Status.Revision == nil || o.DeletionTimestamp != nil || o.Spec.End != "" || o.Status.Outcome != "" {
+			continue
+		}
+		if revision != nil && !newer(o.Status.Revision.Sequence, o.Name, revision.Sequence, s.Rollout.Name) {
+			continue
+		}
+		if revision == nil {
+			continue // What we have no revision for yet will be newer than all.
+		}
+		if of, err := selectionOf(&o.Spec); err == nil {
+			all = append(all, claim{of, o.Name})
+		}
+	}
+	return all
+}
+
+// find sorts out which installations the roll-out has, and how they stand to its revision.
+func (d *decider) find() {
+	revision := d.status.Revision
+	taken := claims(d.s, revision)
+	for _, i := range d.s.Installations {
+		if !d.settings.has(i) {
+			continue
+		}
+		if by := d.supersededBy(i, taken); by != "" {
+			d.superseded[by]++
+			continue
+		}
+		m := &member{Installation: i}
+		d.stand(m, revision)
+		d.members = append(d.members, m)
+	}
+	d.sort()
+	d.assign()
+}
+
+func (d *decider) supersededBy(i *Installation, taken []claim) string {
+	revision := d.status.Revision
+	if revision == nil {
+		return ""
+	}
+	if r := i.Record; r != nil && r.UID != d.s.Rollout.UID && newer(r.Sequence, r.Rollout, revision.Sequence, d.s.Rollout.Name) {
+		return r.Rollout
+	}
+	for _, c := range taken {
+		if c.has(i) {
+			return c.name
+		}
+	}
+	return ""
+}
+
+// stand says how a member stands to the revision.
+func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
+	hasFailed, at := false, time.Time{}
+	if m.Record != nil {
+		hasFailed, at = m.failed(d.now, d.settings.deadline)
+		m.inFlight = !m.Settled && !hasFailed && !m.Deleting
+		if m.inFlight && !at.IsZero() {
+			d.wakeAt(at)
+		}
+	}
+	switch {
+	case m.Deleting:
+		m.state = pendingDeletion
+	case d.reachedBy(m, revision):
+		m.state = with(m.Installation, hasFailed)
+	case m.Hibernated:
+		m.state = hibernating
+	}
+}
+
+// reachedBy reports whether the revision has been to the member.
+func (d *decider) reachedBy(m *member, revision *v1alpha1.Revision) bool {
+	return m.Record != nil && revision != nil && m.Record.UID == d.s.Rollout.UID && m.Record.Sequence == revision.Sequence
+}
+
+// with is the state of an installation to which the revision has been.
+func with(i *Installation, hasFailed bool) state {
+	switch {
+	case i.Record.Back:
+		return rolledBack
+	case i.Settled:
+		return updated
+	case hasFailed:
+		return failed
+	default:
+		return updating
+	}
+}
+
+// sort puts members in the order in which they are taken.
+func (d *decider) sort() {
+	order := d.settings.strategy.Order
+	for _, m := range d.members {
+		switch order {
+		case v1alpha1.ByPriority:
+			m.key = uint64(-int64(m.Priority)) + 1<<63 // The highest first.
+		case v1alpha1.AtRandom:
+			h := fnv.New64a()
+			_, _ = h.Write([]byte(d.s.Rollout.UID)) // A hash takes anything.
+			_, _ = h.Write([]byte(m.Meta.UID))
+			m.key = h.Sum64()
+		case v1alpha1.ByName, "":
+		}
+	}
+	slices.SortFunc(d.members, func(a, b *member) int { return cmp.Or(cmp.Compare(a.key, b.key), strings.Compare(a.Name, b.Name)) })
+}
+
+// assign says to which wave each member belongs. A wave of a size has those first that the
+// revision has been to, so that it never has more of them than its size, whoever comes and
+// goes; and those last of which nothing can be had now.
+func (d *decider) assign() {
+	var left []*member
+	for _, m := range d.members {
+		if m.state != pendingDeletion {
+			left = append(left, m)
+		}
+	}
+	d.total = len(left)
+	class := func(m *member) int {
+		switch {
+		case m.touched():
+			return 0
+		case m.held():
+			return 2
+		default:
+			return 1
+		}
+	}
+	bySize := slices.Clone(left)
+	slices.SortStableFunc(bySize, func(a, b *member) int { return cmp.Compare(class(a), class(b)) })
+	d.sizes = make([]int, len(d.settings.waves))
+	for _, m := range left {
+		m.wave = -1
+	}
+	for n, w := range d.settings.waves {
+		room := d.total
+		if w.size != nil {
+			room = scaled(*w.size, d.total, true)
+		}
+		for _, m := range bySize {
+			if room > 0 && m.wave < 0 && (w.selector == nil || w.selector.Matches(labels.Set(m.Meta.Labels))) {
+				m.wave = n
+				d.sizes[n]++
+				room--
+			}
+		}
+	}
+}
+
+// slots are how many more installations may be in flight.
+type slots struct {
+	free   int
+	limits []limit
+}
+
+type limit struct {
+	label string
+	free  map[string]int
+}
+
+func (d *decider) slots(most int) *slots {
+	s := &slots{free: most}
+	for _, given := range d.settings.strategy.Limits {
+		l := limit{label: given.Label, free: map[string]int{}}
+		for _, m := range d.members {
+			if m.state != pendingDeletion {
+				l.free[m.Meta.Labels[l.label]]++
+			}
+		}
+		for value, n := range l.free {
+			l.free[value] = scaled(given.MaxInFlight, n, true)
+		}
+		s.limits = append(s.limits, l)
+	}
+	for _, m := range d.members {
+		if m.inFlight {
+			s.use(m)
+		}
+	}
+	return s
+}
+
+func (s *slots) use(m *member) {
+	s.free--
+	for _, l := range s.limits {
+		l.free[m.Meta.Labels[l.label]]--
+	}
+}
+
+// take reports whether the member may be changed now. One that is in flight already holds
+// its place.
+func (s *slots) take(m *member) bool {
+	if m.inFlight {
+		return true
+	}
+	if s.free <= 0 || slices.ContainsFunc(s.limits, func(l limit) bool { return l.free[m.Meta.Labels[l.label]] <= 0 }) {
+		return false
+	}
+	s.use(m)
+	return true
+}
