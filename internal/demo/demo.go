@@ -76,6 +76,8 @@ func (d *Demo) Run(ctx context.Context) error {
 		{"Take over an installation from the Mattermost Operator, and hand it back", d.takeOver},
 		{"Look at the whole fleet again, and count what it costs", d.steady},
 		{"Delete archive and everything that it owned", d.remove},
+		{"Make Mattermosts of four ClusterInstallations, while people use them", d.migrate},
+		{"Roll a version over them in waves, until one fails", d.rollOut},
 		{"Replace the machines of a shop, while it sells, for those of a new image", d.replaceMachines},
 	}
 	for i, a := range acts {

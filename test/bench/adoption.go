@@ -80,11 +80,7 @@ func (t *trial) takeOver(ctx context.Context, figures *adoptionFigures) error {
 	if err != nil {
 		return err
 	}
-	for uid, restarts := range after {
-		if was, same := before[uid]; !same || was != restarts {
-			figures.PodRestarts++
-		}
-	}
+	figures.PodRestarts = changedPods(before, after)
 	counted, err := t.count(ctx, from)
 	if err != nil {
 		return err

@@ -149,22 +149,27 @@ func (f *fleet) render(ctx context.Context, others v1beta1.Shape) (map[string][]
 	all := map[string][]*unstructured.Unstructured{}
 	for i := range list.Items {
 		mm := &list.Items[i]
-		secrets := map[string]installation.Secret{}
-		for _, secret := range secretsOf(mm.Namespace) {
-			secret.Data = map[string][]byte{}
-			for key, value := range secret.StringData {
-				secret.Data[key] = []byte(value)
-			}
-			secrets[secret.Name] = installation.FactsOf(installation.Redact(secret))
-		}
 		shape := cmp.Or(v1beta1.Shape(mm.Annotations[v1beta1.ShapeAnnotation]), others)
-		r, err := installation.Render(installation.Default(mm), secrets, installation.RenderOptions{Shape: shape})
+		r, err := installation.Render(installation.Default(mm), facts(mm.Namespace), installation.RenderOptions{Shape: shape})
 		if err != nil {
 			return nil, err
 		}
 		all[mm.Namespace] = r.Objects
 	}
 	return all, nil
+}
+
+// facts are those about the Secrets of an installation.
+func facts(namespace string) map[string]installation.Secret {
+	all := map[string]installation.Secret{}
+	for _, secret := range secretsOf(namespace) {
+		secret.Data = map[string][]byte{}
+		for key, value := range secret.StringData {
+			secret.Data[key] = []byte(value)
+		}
+		all[secret.Name] = installation.FactsOf(installation.Redact(secret))
+	}
+	return all
 }
 
 // apply is the floor: a client that knows what to apply and does nothing else.

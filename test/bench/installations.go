@@ -54,6 +54,8 @@ type options struct {
 	n, pairs, concurrency int
 	windlass              string
 	mixed                 bool
+	// pprof is where a CPU profile of the API server goes; empty for none.
+	pprof string
 }
 
 func installations(ctx context.Context, arguments []string) (any, error) {
@@ -401,14 +403,16 @@ func (t *trial) resync(ctx context.Context) error {
 
 type counts struct {
 	writes, reads, objects int
-	steady                 []devcluster.Request
+	// by counts the writes, as "verb resource", and read the reads.
+	by, read map[string]int
+	steady   []devcluster.Request
 }
 
 // count counts Windlass' requests since a mark, by the API server's log. The
 // lease, which is read and renewed every 2 s whatever the fleet, and the check
 // of who asks for the metrics, are left out; no-op writes count.
 func (t *trial) count(ctx context.Context, from devcluster.Mark) (counts, error) {
-	var c counts
+	c := counts{by: map[string]int{}, read: map[string]int{}}
 	to, err := t.cluster.Audit().Mark(ctx)
 	if err != nil {
 		return c, err
@@ -428,8 +432,10 @@ func (t *trial) count(ctx context.Context, from devcluster.Mark) (counts, error)
 		}
 		if !request.Write() {
 			c.reads++
+			c.read[request.Verb+" "+request.Resource]++
 		} else {
 			c.writes++
+			c.by[request.Verb+" "+request.Resource]++
 			if applied[request.Resource] {
 				c.objects++
 			}

@@ -27,6 +27,8 @@ var benchmarks = map[string]func(ctx context.Context, arguments []string) (any, 
 	"rotation-live": rotationLive,
 	"planning":      planning,
 	"rotation":      rotationTimes,
+	"rollout":       rolloutTimes,
+	"migration":     migrations,
 }
 
 func main() {
@@ -59,7 +61,7 @@ func part(arguments []string) (isPart bool, err error) {
 
 func run(ctx context.Context, arguments []string) error {
 	if len(arguments) == 0 || benchmarks[arguments[0]] == nil {
-		return errors.New("name a benchmark: installations, adoption, devcluster, planning, rotation or rotation-live")
+		return errors.New("name a benchmark: installations, adoption, devcluster, planning, rotation, rotation-live, rollout or migration")
 	}
 	figures, err := benchmarks[arguments[0]](ctx, arguments[1:])
 	if err != nil {

@@ -29,8 +29,12 @@ const clockTicks = 100
 type process struct {
 	cmd     *exec.Cmd
 	metrics string
+	pprof   string
 	token   string
 	stderr  bytes.Buffer
+	// done is closed when it has ended, as err says.
+	done chan struct{}
+	err  error
 }
 
 // startWindlass runs `windlass run` with the shipped configuration, but for the
@@ -44,12 +48,16 @@ func startWindlass(ctx context.Context, binary, dir, kubeconfig, token, extra st
 	if err != nil {
 		return nil, err
 	}
+	pprof, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
 	config := filepath.Join(dir, "windlass.yaml")
-	content := fmt.Sprintf("apiVersion: config.windlass.dev/v1alpha1\nkind: Configuration\nmetrics: {address: %q}\nhealth: {address: %q}\n%s", metrics, health, extra)
+	content := fmt.Sprintf("apiVersion: config.windlass.dev/v1alpha1\nkind: Configuration\nmetrics: {address: %q}\nhealth: {address: %q}\npprof: {address: %q}\n%s", metrics, health, pprof, extra)
 	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
 		return nil, err
 	}
-	p := &process{metrics: metrics, token: token}
+	p := &process{metrics: metrics, pprof: pprof, token: token, done: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, binary, "run", "--config", config, "--kubeconfig", kubeconfig)
 	p.cmd.Stderr = &p.stderr
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
@@ -57,6 +65,10 @@ func startWindlass(ctx context.Context, binary, dir, kubeconfig, token, extra st
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
 	return p, nil
 }
 
@@ -73,10 +85,25 @@ func (p *process) terminate() error { return p.cmd.Process.Signal(syscall.SIGTER
 
 // ended waits for the end after terminate.
 func (p *process) ended() error {
-	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("windlass run: %w\n%s", err, tail(p.stderr.String()))
+	<-p.done
+	if p.err != nil {
+		return fmt.Errorf("windlass run: %w\n%s", p.err, tail(p.stderr.String()))
 	}
 	return nil
+}
+
+// lives is a context that ends when the process does, so that nothing waits for one that is
+// not there any more; a Deployment would start another one, of which nothing is measured.
+func (p *process) lives(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-p.done:
+			cancel(errors.Join(errors.New("windlass run has ended"), p.err))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }
 
 func tail(text string) string { return text[max(0, len(text)-2000):] }
