@@ -16,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,75 +24,33 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/config"
 	"windlass.dev/internal/devcluster"
-	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // deadline bounds each wait.
 const deadline = 90 * time.Second
 
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	clustertest.Main(m, installed)
-}
+func TestMain(m *testing.M) { windlasstest.Main(m, nil) }
 
-func installed(ctx context.Context, config *rest.Config) error {
-	objects, err := install.Objects(install.Options{WithoutDeployment: true})
-	if err != nil {
-		return err
-	}
-	c, err := newClient(config)
-	if err != nil {
-		return err
-	}
-	return install.Apply(ctx, c, objects, nil)
-}
-
-func newClient(config *rest.Config) (client.Client, error) {
-	scheme, err := manager.Scheme()
-	if err != nil {
-		return nil, err
-	}
-	return client.New(config, client.Options{Scheme: scheme})
-}
-
-func hub(t testing.TB) client.Client {
-	t.Helper()
-	c, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
+func hub(t testing.TB) client.Client { return windlasstest.Client(t) }
 
 // windlass runs Windlass with the permissions that it ships with, until the test ends or it is
 // killed. Nothing is tidied up at its end.
 func windlass(t testing.TB, as *rest.Config) (kill func()) {
 	t.Helper()
 	cfg := config.Default()
-	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
 	cfg.Rotations.Disabled = true // The test plays them.
 	cfg.Leases.Duration = metav1.Duration{Duration: 20 * time.Second}
 	cfg.Leases.RenewDeadline = metav1.Duration{Duration: 15 * time.Second}
 	cfg.Leases.RetryPeriod = metav1.Duration{Duration: 500 * time.Millisecond}
-	ctx, cancel := context.WithCancel(ctrl.LoggerInto(context.WithoutCancel(t.Context()), logr.Discard()))
-	ended := make(chan error, 1)
-	go func() { ended <- manager.Run(ctx, cfg, as, manager.Hooks{Registry: prometheus.NewRegistry()}) }()
-	kill = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("windlass ended: %v", err)
-		}
-	})
-	t.Cleanup(kill)
-	return kill
+	return windlasstest.Run(t, cfg, as, manager.Hooks{})
 }
 
 // member is a cluster of the fleet.
@@ -134,10 +90,10 @@ func startMember(t *testing.T, name string, labels map[string]string) *member {
 			t.Error(err)
 		}
 	})
-	if err := installed(ctx, cluster.Config()); err != nil {
+	if err := windlasstest.Install(ctx, cluster.Config()); err != nil {
 		t.Fatal(err)
 	}
-	c, err := newClient(cluster.Config())
+	c, err := windlasstest.NewClient(cluster.Config())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ import (
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/installation"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 const (
@@ -58,7 +59,7 @@ func TestAdoption(t *testing.T) {
 
 func adopt(t *testing.T, oracle string) {
 	t.Helper()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	left := leave(t, c, ns, oracle)
 	mm := types.NamespacedName{Namespace: ns, Name: "mm"}
 	before := workload(t, c, ns)
@@ -280,7 +281,7 @@ func workload(t testing.TB, c client.Client, namespace string) string {
 // TestAdoptionKeepsScale: an autoscaler's replicas outlive the change of hands.
 func TestAdoptionKeepsScale(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	leave(t, c, ns, "minimal")
 	name := types.NamespacedName{Namespace: ns, Name: "mm"}
 	hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "scale"}}

@@ -15,6 +15,7 @@ import (
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // badInputs are mistakes on a running installation, with the reason of Stalled and
@@ -67,7 +68,7 @@ var badInputs = map[string]struct {
 // TestBadInput makes each mistake on a running installation, and puts it right.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	for name, data := range map[string]map[string]string{
 		"empty":    {"DB_CONNECTION_STRING": ""},
@@ -117,7 +118,7 @@ func running(t testing.TB, c client.Client, name types.NamespacedName) string {
 // TestWarnings: what is taken, and carried out otherwise than it may be meant.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	edit(t, c, name, func(mm *v1beta1.Mattermost) {

@@ -16,6 +16,7 @@ import (
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // annotate sets an annotation of the resource, or takes it away when it is empty.
@@ -36,7 +37,7 @@ func annotate(t testing.TB, c client.Client, name types.NamespacedName, key, val
 // done afterwards.
 func TestPause(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	observed := stable(t, c, name).Status.ObservedGeneration
@@ -78,7 +79,7 @@ func TestPause(t *testing.T) {
 // all others of its namespace.
 func TestDeletionProtection(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	name := create(t, c, ns, "chat")
 	annotate(t, c, name, v1beta1.ProtectedAnnotation, "true")
 	eventually(t, func(ctx context.Context) (string, error) {
@@ -105,7 +106,7 @@ func TestDeletionProtection(t *testing.T) {
 // does not, and who opted out keeps them.
 func TestRotation(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name, calm := create(t, c, ns, "chat"), create(t, c, ns, "calm")
 	stable(t, c, name)
@@ -154,7 +155,7 @@ func TestRotation(t *testing.T) {
 // fails, is tried again, and only then the database is migrated.
 func TestPreUpgrade(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	stable(t, c, name)

@@ -21,6 +21,7 @@ import (
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // command runs one command line against the test cluster.
@@ -79,7 +80,7 @@ func TestInstallDryRunPrintsWhatInstallApplies(t *testing.T) {
 // the definitions.
 func TestUninstall(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	others := clustertest.Namespace(t)
 	objects, err := install.Objects(install.Options{WithoutDeployment: true, Namespaces: []string{ns, others}})
 	if err != nil {
@@ -116,7 +117,7 @@ func TestUninstall(t *testing.T) {
 
 func TestPlanAndExplain(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	name := types.NamespacedName{Namespace: ns, Name: "chat"}
 	at := []string{"-n", ns, "--kubeconfig", clustertest.Kubeconfig()}
 	secrets(t, c, ns)
@@ -170,7 +171,7 @@ func TestPlanAndExplain(t *testing.T) {
 // TestPlanAndExplainOlder does so for the older API.
 func TestPlanAndExplainOlder(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	at := []string{"-n", ns, "--kubeconfig", clustertest.Kubeconfig()}
 	file := filepath.Join("..", "..", "docs", "examples", "clusterinstallation.yaml")
 	code, out, problems := command(t, append([]string{"plan", "-f", file}, at...)...)
@@ -195,7 +196,7 @@ func TestPlanAndExplainOlder(t *testing.T) {
 // exit code.
 func TestReleaseCommand(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	at := []string{"--kubeconfig", clustertest.Kubeconfig(), "-n", ns}
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	strict, standard := create(t, c, ns, "strict"), create(t, c, ns, "standard")

@@ -19,6 +19,7 @@ import (
 	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // olderAdopted are cases of which the Mattermost Operator's objects are taken over.
@@ -31,7 +32,7 @@ func TestClusterInstallationAdoption(t *testing.T) {
 	for _, oracle := range olderAdopted {
 		t.Run(oracle, func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			left := leaveIn(t, c, ns, olderOracle(oracle), "want.yaml")
 			before := workload(t, c, ns)
 			audit, user := clustertest.Audit(t), grant(t, ns, shipped(t).Rules)
@@ -67,7 +68,7 @@ func TestClusterInstallationRelease(t *testing.T) {
 	for _, oracle := range []string{"ci-blue", "ci-canary", "ci-managed", "ci-lb", "mig-full"} {
 		t.Run(oracle, func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			left := leaveIn(t, c, ns, olderOracle(oracle), "want.yaml")
 			name, before := types.NamespacedName{Namespace: ns, Name: "mm"}, workload(t, c, ns)
 			audit, user := clustertest.Audit(t), grant(t, ns, shipped(t).Rules)
@@ -113,7 +114,7 @@ func olderOracle(name string) string {
 // TestLeftCanaryIsRemoved: the Mattermost Operator leaves it behind when it is turned off.
 func TestLeftCanaryIsRemoved(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	leaveIn(t, c, ns, olderOracle("edit-ci-canary-off"), "left.yaml")
 	name := types.NamespacedName{Namespace: ns, Name: "mm"}
 	pods := get(t, c, name, &appsv1.Deployment{})
@@ -163,7 +164,7 @@ func TestOlderCrashAfterEveryWrite(t *testing.T) {
 // controller is killed after the n-th write; 0 is never.
 func playOlder(t *testing.T, before, change func(*v1alpha1.ClusterInstallationSpec), n int) string {
 	t.Helper()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	user, name := grant(t, ns, shipped(t).Rules), types.NamespacedName{Namespace: ns, Name: "chat"}
 	do := func() { createOlder(t, c, ns, name.Name) }
 	if before != nil {

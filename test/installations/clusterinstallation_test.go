@@ -20,6 +20,7 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 const v1alpha1Resource = "v1alpha1.mattermost.com/resource"
@@ -107,7 +108,7 @@ func selected(ctx context.Context, c client.Client, name types.NamespacedName) (
 // write, is upgraded, hibernates, and is removed.
 func TestClusterInstallation(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	user := grant(t, ns, shipped(t).Rules)
 	w := start(t, ns, user, manager.Hooks{})
 	name := createOlder(t, c, ns, "chat")
@@ -167,7 +168,7 @@ func writesNothing(t *testing.T, namespace, user string, do func()) {
 // does the Service send to pods of which none are available.
 func TestBlueGreen(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := createOlder(t, c, ns, "chat")
 	stableOlder(t, c, name)
@@ -267,7 +268,7 @@ func alwaysServed(t *testing.T, c client.Client, name types.NamespacedName) (end
 // TestCanary turns one on and off.
 func TestCanary(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := createOlder(t, c, ns, "chat")
 	stableOlder(t, c, name)
@@ -294,7 +295,7 @@ func TestCanary(t *testing.T) {
 // TestOlderSharedHost: the one and the other are told, until one of them has another.
 func TestOlderSharedHost(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	one, other := createOlder(t, c, ns, "one"), createOlder(t, c, ns, "other")
 	editOlder(t, c, other, func(spec *v1alpha1.ClusterInstallationSpec) { spec.IngressName = "one.example.com" })
@@ -319,7 +320,7 @@ func TestOlderSharedHost(t *testing.T) {
 // TestClusterInstallationIsProtected from being deleted, as a Mattermost is.
 func TestClusterInstallationIsProtected(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	name := createOlder(t, c, ns, "chat")
 	ci := get(t, c, name, &v1alpha1.ClusterInstallation{})
 	protected := ci.DeepCopy()

@@ -24,6 +24,7 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/manager"
 	"windlass.dev/test/faults"
+	"windlass.dev/test/windlasstest"
 )
 
 // scenario is a change to an installation, with how it ends.
@@ -113,7 +114,7 @@ func TestCrashAfterEveryWrite(t *testing.T) {
 // killed after the n-th write; 0 is never.
 func playWithCrash(t *testing.T, s scenario, n int) map[string]any {
 	t.Helper()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	user := grant(t, ns, shipped(t).Rules)
 	name := types.NamespacedName{Namespace: ns, Name: "chat"}
 	if s.stable {
@@ -176,7 +177,7 @@ func TestCrashThenDelete(t *testing.T) {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprintf("after write %d, late %v", n, late), func(t *testing.T) {
 				t.Parallel()
-				ns, c := namespace(t), admin(t)
+				ns, c := namespace(t), windlasstest.Client(t)
 				user, name := grant(t, ns, shipped(t).Rules), types.NamespacedName{Namespace: ns, Name: "chat"}
 				crash(t, ns, user, n, func() { scenarios["create"].change(t, c, name) })
 				if late {
@@ -203,7 +204,7 @@ func TestCrashThenDeleteData(t *testing.T) {
 	for n := 2; n <= 6; n++ {
 		t.Run(fmt.Sprintf("after write %d", n), func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			user, name := grant(t, ns, shipped(t).Rules), types.NamespacedName{Namespace: ns, Name: "chat"}
 			crash(t, ns, user, n, func() { managed(t, c, ns, name.Name, "Delete") })
 			remove(t, c, name)
@@ -224,7 +225,7 @@ func TestCrashWhileTakingOver(t *testing.T) {
 	for n := 1; n <= 14; n++ {
 		t.Run(fmt.Sprintf("after write %d", n), func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			left := leave(t, c, ns, "mysql-secret-preset")
 			before := workload(t, c, ns)
 			user := grant(t, ns, shipped(t).Rules)
@@ -386,7 +387,7 @@ func TestPassingFaults(t *testing.T) {
 // what is there in the end.
 func play(t *testing.T, hooks manager.Hooks) map[string]any {
 	t.Helper()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), hooks)
 	name := create(t, c, ns, "chat")
 	stable(t, c, name)

@@ -14,6 +14,7 @@ import (
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // half is how many installations are healthy, and how many are broken beside them.
@@ -76,7 +77,7 @@ func TestBrokenOnesHoldNobodyUp(t *testing.T) { //nolint:paralleltest // It meas
 // healthy returns how long healthy installations take that are made at once.
 func healthy(t *testing.T, besideBroken bool) time.Duration {
 	t.Helper()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	w := start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	secrets(t, c, ns)
 	if besideBroken {

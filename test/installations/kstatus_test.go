@@ -15,6 +15,7 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/clusterinstallation"
 	"windlass.dev/internal/devcluster/clustertest"
+	"windlass.dev/test/windlasstest"
 )
 
 // namespace makes a namespace for the test, and checks every status that any
@@ -22,7 +23,7 @@ import (
 func namespace(t testing.TB) string {
 	t.Helper()
 	name := clustertest.Namespace(t)
-	c, err := client.NewWithWatch(clustertest.Shared(), client.Options{Scheme: admin(t).Scheme()})
+	c, err := client.NewWithWatch(clustertest.Shared(), client.Options{Scheme: windlasstest.Client(t).Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}

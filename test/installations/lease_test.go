@@ -25,6 +25,7 @@ import (
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/manager"
 	"windlass.dev/test/faults"
+	"windlass.dev/test/windlasstest"
 )
 
 // sharedLease is the name of the lease of the Mattermost Operator.
@@ -74,7 +75,7 @@ func (a *acts) holders() []string {
 // installation that it looks at.
 func startUpstream(t *testing.T, namespace string, a *acts) (stop func()) {
 	t.Helper()
-	c := admin(t)
+	c := windlasstest.Client(t)
 	scheme, err := manager.Scheme()
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +121,7 @@ func startUpstream(t *testing.T, namespace string, a *acts) (stop func()) {
 // while both run: whoever has the lease acts, the other one waits.
 func TestNeverTwoOperators(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	user := grant(t, ns, shipped(t).Rules)
 	lease := types.NamespacedName{Namespace: ns, Name: sharedLease}
 	a := &acts{}
@@ -223,7 +224,7 @@ func TestProcess(t *testing.T) {
 		})
 	}
 	lease := types.NamespacedName(cfg.Installations.Lease)
-	held := func() string { return holderOf(t.Context(), admin(t), lease) }
+	held := func() string { return holderOf(t.Context(), windlasstest.Client(t), lease) }
 	eventually(t, func(context.Context) (string, error) {
 		if held() == "" {
 			return "the lease to be held", nil

@@ -26,6 +26,7 @@ import (
 	installationac "windlass.dev/api/installation/v1beta1/applyconfiguration/installation/v1beta1"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // parts are empty objects of the kinds that an installation consists of.
@@ -51,7 +52,7 @@ func versions(t *testing.T, c client.Client, name types.NamespacedName) map[stri
 
 func TestLifecycle(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	user := grant(t, ns, shipped(t).Rules)
 	start(t, ns, user, manager.Hooks{})
 	name := create(t, c, ns, "chat")
@@ -134,7 +135,7 @@ func TestLifecycle(t *testing.T) {
 
 func TestForeignFieldsSurvive(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	stable(t, c, name)
@@ -172,7 +173,7 @@ func TestForeignFieldsSurvive(t *testing.T) {
 
 func TestAutoscalerKeepsReplicas(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	stable(t, c, name)
@@ -215,7 +216,7 @@ func TestAutoscalerKeepsReplicas(t *testing.T) {
 
 func TestForeignObjectIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	theirs := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "chat"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
 	if err := c.Create(t.Context(), theirs); err != nil {
@@ -241,7 +242,7 @@ func TestForeignObjectIsLeftAlone(t *testing.T) {
 
 func TestFailedMigrationKeepsTheOldVersion(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	stable(t, c, name)
@@ -294,7 +295,7 @@ func TestFailedMigrationKeepsTheOldVersion(t *testing.T) {
 // apply configurations.
 func TestTypedApply(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	secrets(t, c, ns)
 	apply := func(replicas int32) {

@@ -31,6 +31,7 @@ import (
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // deadline bounds each wait. The garbage collector takes up to 30 s to notice a
@@ -38,17 +39,8 @@ import (
 const deadline = 90 * time.Second
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	clustertest.Main(m, func(ctx context.Context, config *rest.Config) error {
-		objects, err := install.Objects(install.Options{WithoutDeployment: true})
-		if err != nil {
-			return err
-		}
-		c, err := newClient(config)
-		if err != nil {
-			return err
-		}
-		return errors.Join(install.Apply(ctx, c, objects, nil), devcluster.MakeGateway(ctx, config, "default", "public"))
+	windlasstest.Main(m, func(ctx context.Context, config *rest.Config) error {
+		return devcluster.MakeGateway(ctx, config, "default", "public")
 	})
 }
 
@@ -57,28 +49,11 @@ func public() *v1beta1.GatewayReference {
 	return &v1beta1.GatewayReference{Namespace: "default", Name: "public"}
 }
 
-func newClient(config *rest.Config) (client.Client, error) {
-	scheme, err := manager.Scheme()
-	if err != nil {
-		return nil, err
-	}
-	return client.New(config, client.Options{Scheme: scheme})
-}
-
-func admin(t testing.TB) client.Client {
-	t.Helper()
-	c, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // shipped returns the ClusterRole that windlass install applies.
 func shipped(t testing.TB) *rbacv1.ClusterRole {
 	t.Helper()
 	var role rbacv1.ClusterRole
-	if err := admin(t).Get(t.Context(), types.NamespacedName{Name: install.Name}, &role); err != nil {
+	if err := windlasstest.Client(t).Get(t.Context(), types.NamespacedName{Name: install.Name}, &role); err != nil {
 		t.Fatal(err)
 	}
 	return &role
@@ -104,7 +79,7 @@ func grant(t testing.TB, namespace string, rules []rbacv1.PolicyRule) (user stri
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Subjects: subjects,
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
 	}
-	c := admin(t)
+	c := windlasstest.Client(t)
 	for _, object := range []client.Object{role, binding, leases, leasesBinding} {
 		if err := c.Create(t.Context(), object); err != nil {
 			t.Fatal(err)

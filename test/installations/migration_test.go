@@ -22,6 +22,7 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/installation/handovertest"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // migrations are ClusterInstallations of all kinds that can become a Mattermost.
@@ -120,12 +121,12 @@ func inPhase(t *testing.T, c client.Client, name types.NamespacedName, phase v1a
 // alwaysThere watches, until the returned function is called, that every object that
 // there is now stays the same one, and is never owned by a resource that is not there.
 // That holds for pods too: none is restarted.
-func alwaysThere(t *testing.T, c client.Client, name types.NamespacedName) (end func(*testing.T)) {
+func alwaysThere(t *testing.T, c client.WithWatch, name types.NamespacedName) (end func(*testing.T)) {
 	t.Helper()
 	return watched(t, c, name, nil, nil)
 }
 
-func watched(t *testing.T, c client.Client, name types.NamespacedName, mayChange []string, also func(context.Context) error) (end func(*testing.T)) {
+func watched(t *testing.T, c client.WithWatch, name types.NamespacedName, mayChange []string, also func(context.Context) error) (end func(*testing.T)) {
 	t.Helper()
 	stop, err := handovertest.Watch(t.Context(), c, name, mayChange, also)
 	if err != nil {
@@ -154,7 +155,7 @@ func TestMigration(t *testing.T) {
 	for kind := range migrations {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			user := grant(t, ns, shipped(t).Rules)
 			w := start(t, ns, user, manager.Hooks{})
 			name := older(t, c, ns, kind)
@@ -214,7 +215,7 @@ func TestMigrationCrashAndRevert(t *testing.T) {
 			})[n%4]
 			t.Run(fmt.Sprintf("%s, after write %d, back %v", kind, n, back), func(t *testing.T) {
 				t.Parallel()
-				ns, c := namespace(t), admin(t)
+				ns, c := namespace(t), windlasstest.Client(t)
 				user := grant(t, ns, shipped(t).Rules)
 				w := start(t, ns, user, manager.Hooks{})
 				name := older(t, c, ns, kind)
@@ -251,7 +252,7 @@ func TestMigrationCrashAndRevert(t *testing.T) {
 // is finished.
 func TestMigrationByHand(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := older(t, c, ns, "managed stores")
 	there := alwaysThere(t, c, name)
@@ -293,7 +294,7 @@ func TestMigrationByHand(t *testing.T) {
 // nothing, until it is told to take the installation back.
 func TestSuperseded(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := older(t, c, ns, "managed stores")
 	there := alwaysThere(t, c, name)
@@ -316,7 +317,7 @@ func TestSuperseded(t *testing.T) {
 // TestRefusedMigration goes on as it is.
 func TestRefusedMigration(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := older(t, c, ns, "external stores")
 	editOlder(t, c, name, func(spec *v1alpha1.ClusterInstallationSpec) { blueGreen("blue")(spec); spec.Migrate = true })
@@ -337,7 +338,7 @@ func TestDeletedDuringMigration(t *testing.T) {
 	for title, resource := range map[string]client.Object{"Mattermost": &v1beta1.Mattermost{}, "ClusterInstallation": &v1alpha1.ClusterInstallation{}} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 			name := older(t, c, ns, "managed stores")
 			keys := credentials(t, c, name)
@@ -406,7 +407,7 @@ func scaled(t *testing.T, c client.Client, name types.NamespacedName, replicas i
 // pods is somebody else's, as when a webhook adds it.
 func TestMigrationKeepsWhatOthersSet(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := older(t, c, ns, "external stores")
 	d := autoscaled(t, c, name, 3)
@@ -430,7 +431,7 @@ func TestMigrationKeepsWhatOthersSet(t *testing.T) {
 // TestSecretLostDuringMigration: it says what is missing, and goes on when that is back.
 func TestSecretLostDuringMigration(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	user := grant(t, ns, shipped(t).Rules)
 	w := start(t, ns, user, manager.Hooks{})
 	name := older(t, c, ns, "external stores")
@@ -472,7 +473,7 @@ func TestRevertDuringAnUpgrade(t *testing.T) {
 	} {
 		t.Run(moment, func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 			name := older(t, c, ns, "external stores")
 			annotateOlder(t, c, name, v1alpha1.FinalizeAnnotation, "Manual")

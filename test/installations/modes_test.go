@@ -18,6 +18,7 @@ import (
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // get reads an object that has to be there.
@@ -65,7 +66,7 @@ func sibling(name types.NamespacedName, suffix string) types.NamespacedName {
 // own, behind the AWS load balancer controller, and back.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	stable(t, c, name)
@@ -106,7 +107,7 @@ func TestRoutes(t *testing.T) {
 // TestHTTPRoute: a route instead of the Ingress, one that no gateway takes, and back.
 func TestHTTPRoute(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	stable(t, c, name)
@@ -143,7 +144,7 @@ func TestHTTPRoute(t *testing.T) {
 // never takes one that is for something else.
 func TestIngressClass(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	// A class is the whole cluster's, so the names have to be this test's.
 	foreign := &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "b-" + ns}, Spec: networkingv1.IngressClassSpec{Controller: "example.com/other"}}
@@ -175,7 +176,7 @@ func TestIngressClass(t *testing.T) {
 // TestJobServer adds a job server, gives it other labels, and takes it away.
 func TestJobServer(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.JobServer = &v1beta1.JobServer{DedicatedJobServer: true} })
@@ -205,7 +206,7 @@ func TestJobServer(t *testing.T) {
 // resource, unless it is said that it shall not.
 func TestLocalFileStore(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	secrets(t, c, ns)
 	mm := example(ns, "chat")
@@ -283,7 +284,7 @@ func versionsOf(t testing.TB, c client.Client, name types.NamespacedName) string
 // TestExternalClaim: a claim that does not exist is named, and waited for.
 func TestExternalClaim(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	edit(t, c, name, func(mm *v1beta1.Mattermost) {
@@ -309,7 +310,7 @@ func TestExternalClaim(t *testing.T) {
 // by its result.
 func TestResourcePatch(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	patch := func(text string) {
@@ -351,7 +352,7 @@ func TestResourcePatch(t *testing.T) {
 // longer when one of them moves.
 func TestSharedHost(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	one, other := create(t, c, ns, "one"), create(t, c, ns, "other")
 	edit(t, c, other, func(mm *v1beta1.Mattermost) {

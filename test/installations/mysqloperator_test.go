@@ -31,14 +31,7 @@ func mysqlOperator(t *testing.T, c client.Client, namespace string) *sync.Mutex 
 		_ = wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 			works.Lock()
 			defer works.Unlock()
-			list := &unstructured.UnstructuredList{}
-			list.SetGroupVersionKind(mysqlCluster().GroupVersionKind())
-			err := c.List(ctx, list, client.InNamespace(namespace))
-			for i := range list.Items {
-				if err == nil {
-					err = operate(ctx, c, &list.Items[i])
-				}
-			}
+			err := operateAll(ctx, c, namespace)
 			if err != nil && ctx.Err() == nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
 				t.Logf("the stand-in for the MySQL operator: %v", err)
 			}
@@ -50,6 +43,31 @@ func mysqlOperator(t *testing.T, c client.Client, namespace string) *sync.Mutex 
 		<-ended
 	})
 	return works
+}
+
+// operateOnce has one that is held up do once what it would do.
+func operateOnce(t *testing.T, c client.Client, namespace string) {
+	t.Helper()
+	eventually(t, func(ctx context.Context) (string, error) {
+		if err := operateAll(ctx, c, namespace); !apierrors.IsConflict(err) {
+			return "", err
+		}
+		return "the stand-in for the MySQL operator", nil
+	})
+}
+
+func operateAll(ctx context.Context, c client.Client, namespace string) error {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(mysqlCluster().GroupVersionKind())
+	if err := c.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		return err
+	}
+	for i := range list.Items {
+		if err := operate(ctx, c, &list.Items[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func operate(ctx context.Context, c client.Client, cluster *unstructured.Unstructured) error {

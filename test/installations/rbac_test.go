@@ -15,6 +15,7 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // TestEveryPermissionIsNeeded lets an installation go through everything that an
@@ -24,7 +25,7 @@ import (
 func TestEveryPermissionIsNeeded(t *testing.T) {
 	t.Parallel()
 	role := shipped(t)
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	// With plain lists, which older API servers need.
 	w := &windlass{older: true}
 	w.start(t, confined(ns), grant(t, ns, role.Rules), manager.Hooks{})
@@ -151,7 +152,7 @@ func changes() []func(*v1beta1.Mattermost) {
 
 func refusedWithout(t *testing.T, rules []rbacv1.PolicyRule) {
 	t.Helper()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	w := start(t, ns, grant(t, ns, rules), manager.Hooks{})
 	if err := c.Create(t.Context(), backup(ns)); err != nil {
 		t.Fatal(err)
@@ -212,7 +213,7 @@ func unlessStable(ctx context.Context, c client.Client, name types.NamespacedNam
 // and no right beyond its namespace.
 func TestConfinedToANamespace(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	objects, err := install.Objects(install.Options{WithoutDeployment: true, Namespaces: []string{ns}})
 	if err != nil {
 		t.Fatal(err)

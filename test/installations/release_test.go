@@ -29,6 +29,7 @@ import (
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/installation"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // TestRelease takes installations over from the Mattermost Operator and hands them
@@ -39,7 +40,7 @@ func TestRelease(t *testing.T) {
 	for _, oracle := range adopted {
 		t.Run(oracle, func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			left := leave(t, c, ns, oracle)
 			mm, before := types.NamespacedName{Namespace: ns, Name: "mm"}, workload(t, c, ns)
 			audit, user := clustertest.Audit(t), grant(t, ns, shipped(t).Rules)
@@ -262,7 +263,7 @@ func leftAlone(t *testing.T, c client.Client, audit *devcluster.Audit, user stri
 // Windlass, and is told why.
 func TestReleaseOfTheRefused(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	stable(t, c, name)
@@ -285,7 +286,7 @@ func TestReleaseOfTheRefused(t *testing.T) {
 // TestReleaseOfABrokenOne: a broken installation is handed over as it is.
 func TestReleaseOfABrokenOne(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	left := leave(t, c, ns, "minimal")
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := types.NamespacedName{Namespace: ns, Name: "mm"}
@@ -311,7 +312,7 @@ func TestCrashOnTheWayBack(t *testing.T) {
 	for n := 1; n <= writes; n++ {
 		t.Run(fmt.Sprintf("after write %d", n), func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			left := leave(t, c, ns, "fs-local-size")
 			mm, user := types.NamespacedName{Namespace: ns, Name: "mm"}, grant(t, ns, shipped(t).Rules)
 			w := start(t, ns, user, manager.Hooks{})

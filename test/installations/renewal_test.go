@@ -18,6 +18,7 @@ import (
 	"windlass.dev/internal/installation"
 	"windlass.dev/internal/installation/handovertest"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // recreate has the pods replaced at the end of a migration.
@@ -26,21 +27,27 @@ func recreate(t *testing.T, c client.Client, name types.NamespacedName) {
 	annotateOlder(t, c, name, v1beta1.MigrationModeAnnotation, v1beta1.MigrationRecreate)
 }
 
-// servingPods returns how many ready pods the Service sends to, and how many there are.
+// servingPods returns how many ready pods the Service sends to, and how many there are. The
+// pods are looked at before and after the Service: one that was ready at either time counts,
+// since it may be that it went, or came, after the Service was looked at.
 func servingPods(ctx context.Context, c client.Client, name types.NamespacedName) (serving, all int, err error) {
 	var endpoints discoveryv1.EndpointSliceList
-	var pods corev1.PodList
+	var before, after corev1.PodList
 	err = errors.Join(
+		c.List(ctx, &before, client.InNamespace(name.Namespace), client.MatchingLabels{"app": "mattermost"}),
 		c.List(ctx, &endpoints, client.InNamespace(name.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: name.Name}),
-		c.List(ctx, &pods, client.InNamespace(name.Namespace), client.MatchingLabels{"app": "mattermost"}),
+		c.List(ctx, &after, client.InNamespace(name.Namespace), client.MatchingLabels{"app": "mattermost"}),
 	)
 	ready := map[string]bool{}
-	for i := range pods.Items {
-		pod := &pods.Items[i]
+	for i := range before.Items {
+		ready[before.Items[i].Name] = installation.PodOf(&before.Items[i], true).Ready
+	}
+	for i := range after.Items {
+		pod := &after.Items[i]
 		if owner := metav1.GetControllerOf(pod); pod.DeletionTimestamp == nil && owner != nil && owner.Kind == "ReplicaSet" {
 			all++
 		}
-		ready[pod.Name] = installation.PodOf(pod, true).Ready
+		ready[pod.Name] = ready[pod.Name] || installation.PodOf(pod, true).Ready
 	}
 	for _, slice := range endpoints.Items {
 		for _, endpoint := range slice.Endpoints {
@@ -55,7 +62,7 @@ func servingPods(ctx context.Context, c client.Client, name types.NamespacedName
 // alwaysAsMany watches, until the returned function is called, that the Service sends to as
 // many ready pods as are wanted, that there is at most one more, and that no object that
 // holds data, or shows the way, is made anew or without an owner.
-func alwaysAsMany(t *testing.T, c client.Client, name types.NamespacedName, wanted int) (end func(*testing.T)) {
+func alwaysAsMany(t *testing.T, c client.WithWatch, name types.NamespacedName, wanted int) (end func(*testing.T)) {
 	t.Helper()
 	// What was stable a moment ago may be missing in the EndpointSlices still.
 	eventually(t, func(ctx context.Context) (string, error) {
@@ -137,7 +144,7 @@ func TestMigrationRecreates(t *testing.T) {
 	for _, kind := range []string{"external stores", "managed stores", "hibernated"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			user := grant(t, ns, shipped(t).Rules)
 			w := start(t, ns, user, manager.Hooks{})
 			name := older(t, c, ns, kind)
@@ -168,7 +175,7 @@ func TestMigrationRecreates(t *testing.T) {
 // image, after its database was migrated, and goes back with them.
 func TestRenewalWithAnUpgrade(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := older(t, c, ns, "external stores")
 	before := get(t, c, name, &v1alpha1.ClusterInstallation{})
@@ -211,7 +218,7 @@ func TestRenewalCrash(t *testing.T) {
 	for n := 1; n <= writesOfRenewal; n++ {
 		t.Run(fmt.Sprintf("after write %d", n), func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			user := grant(t, ns, shipped(t).Rules)
 			w := start(t, ns, user, manager.Hooks{})
 			name := older(t, c, ns, "external stores")
@@ -240,7 +247,7 @@ func TestRenewalCrash(t *testing.T) {
 // number is the autoscaler's afterwards.
 func TestRenewalOfAutoscaled(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := older(t, c, ns, "external stores")
 	autoscaled(t, c, name, 3)
@@ -289,7 +296,7 @@ func TestRenewalOfAutoscaled(t *testing.T) {
 // pod is made before the last former one is gone.
 func TestRenewalStopsFirst(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := older(t, c, ns, "external stores")
 	migrate(t, c, name, true)

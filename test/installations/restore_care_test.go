@@ -26,13 +26,14 @@ import (
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
 	"windlass.dev/test/faults"
+	"windlass.dev/test/windlasstest"
 )
 
 // TestRestoreKeepsVolumes: with the word Retain, what held the old data is there after all,
 // and the way back is named. It also uses every permission that restores are granted.
 func TestRestoreKeepsVolumes(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	w := &windlass{older: true}
 	w.start(t, confined(ns), grant(t, ns, restorer(t)), manager.Hooks{})
 	name := withMySQL(t, c, ns)
@@ -80,7 +81,7 @@ func TestRestoreKeepsVolumes(t *testing.T) {
 // the Mattermost Operator finished stays finished.
 func TestRestoreRefuses(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	name := types.NamespacedName{Namespace: ns, Name: "chat"}
 	theirs := restoreOf(t, c, name, "theirs", func(r *v1alpha1.MattermostRestoreDB) {
 		r.Annotations = map[string]string{v1alpha1.ReplaceDataAnnotation: "Delete"}
@@ -148,7 +149,7 @@ func awaitPhase(t *testing.T, c client.Client, name types.NamespacedName, phase 
 // anew. An upgrade that is asked for in between comes after.
 func TestRestoreCalledOff(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, restorer(t)), manager.Hooks{})
 	works := mysqlOperator(t, c, ns)
 	name := onMySQL(t, c, ns)
@@ -179,25 +180,21 @@ func TestRestoreCalledOff(t *testing.T) {
 	}
 
 	second, third := restoreOf(t, c, name, "second", nil), restoreOf(t, c, name, "third", nil)
+	goOn = heldUp(t, works)
 	word := confirm(t, c, third, v1alpha1.DeleteReplacedData).Status.Confirmation
-	awaitPhase(t, c, third, v1alpha1.RestoreStoppingMattermost)
+	awaitPhase(t, c, third, v1alpha1.RestoreStoppingDatabase)
 	annotateRestore(t, c, second, "Delete-"+word)
 	if r := restoreSays(t, c, second, v1alpha1.ReasonAnotherRestore); !strings.Contains(meta.FindStatusCondition(r.Status.Conditions, v1beta1.ConditionReady).Message, "third") {
 		t.Errorf("conditions %+v", r.Status.Conditions)
 	}
 	editOlder(t, c, name, func(spec *v1alpha1.ClusterInstallationSpec) { spec.Version = "10.6.0" })
-	eventually(t, func(ctx context.Context) (string, error) {
-		var r v1alpha1.MattermostRestoreDB
-		err := c.Get(ctx, third, &r)
-		if !slices.Contains([]v1alpha1.RestorePhase{v1alpha1.RestoreDeletingVolumes, v1alpha1.RestoreStartingDatabase, v1alpha1.RestoreSettlingDatabase}, r.Status.Phase) {
-			return "the old data to be deleted", err
-		}
-		return "", err
-	})
+	operateOnce(t, c, ns) // The database stops, and does not start.
+	awaitPhase(t, c, third, v1alpha1.RestoreStartingDatabase)
 	if image := get(t, c, name, &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Image; !strings.HasSuffix(image, ":10.5.2") {
 		t.Errorf("the pods' image was changed to %s before they run", image)
 	}
 	deleteRestore(t, c, third)
+	goOn()
 	gone(t, c, third, &v1alpha1.MattermostRestoreDB{})
 	restoreSays(t, c, second, v1alpha1.ReasonConfirmationOutdated)
 	if ci := stableOlder(t, c, name); ci.Status.Version != "10.6.0" {
@@ -228,7 +225,7 @@ func TestRestoreCrashAfterEveryWrite(t *testing.T) {
 	for n := 1; n <= restoreWrites; n++ {
 		t.Run(fmt.Sprintf("after write %d", n), func(t *testing.T) {
 			t.Parallel()
-			ns, c := namespace(t), admin(t)
+			ns, c := namespace(t), windlasstest.Client(t)
 			user := grant(t, ns, restorer(t))
 			w := start(t, ns, user, manager.Hooks{})
 			name := withMySQL(t, c, ns)
@@ -302,7 +299,7 @@ func watchClaims(t *testing.T, c client.Client, namespace string) (all func() []
 // Mattermost when that is over, and its volumes are replaced once.
 func TestMigrationWaitsForARestore(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, restorer(t)), manager.Hooks{})
 	works := mysqlOperator(t, c, ns)
 	name := onMySQL(t, c, ns)

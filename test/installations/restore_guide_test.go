@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"windlass.dev/test/windlasstest"
 )
 
 const restoreGuide = "../../docs/guides/restore-a-database.md"
@@ -23,7 +25,7 @@ const restoreGuide = "../../docs/guides/restore-a-database.md"
 // TestRestoreGuideIsTakenStrictly: what it shows can be pasted.
 func TestRestoreGuideIsTakenStrictly(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), client.WithFieldValidation(admin(t), "Strict")
+	ns, c := namespace(t), client.WithFieldValidation(windlasstest.Client(t), "Strict")
 	page, err := os.ReadFile(restoreGuide)
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // backupURL is where the backup is.
@@ -30,7 +31,7 @@ const backupURL = "s3://backups/chat.xbackup.gz"
 func restorer(t testing.TB) []rbacv1.PolicyRule {
 	t.Helper()
 	var role rbacv1.ClusterRole
-	if err := admin(t).Get(t.Context(), types.NamespacedName{Name: install.Name + "-restores"}, &role); err != nil {
+	if err := windlasstest.Client(t).Get(t.Context(), types.NamespacedName{Name: install.Name + "-restores"}, &role); err != nil {
 		t.Fatal(err)
 	}
 	return append(shipped(t).Rules, role.Rules...)
@@ -162,7 +163,7 @@ func asBefore(t *testing.T, c client.Client, name types.NamespacedName, before *
 // it was; after a restart of Windlass nothing is touched again.
 func TestRestore(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	user := grant(t, ns, restorer(t))
 	w := start(t, ns, user, manager.Hooks{})
 	name := withMySQL(t, c, ns)

@@ -12,13 +12,14 @@ import (
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // TestRollBack: an image whose pods do not become available gives way to the one
 // before, if that is asked for; no pod of that one ever stops.
 func TestRollBack(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	user := grant(t, ns, shipped(t).Rules)
 	w := start(t, ns, user, manager.Hooks{})
 	name := create(t, c, ns, "chat")

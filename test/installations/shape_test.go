@@ -15,13 +15,14 @@ import (
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // TestShapes: a new installation has the standard shape; the strict one is chosen,
 // and left, by annotation.
 func TestShapes(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	user := grant(t, ns, shipped(t).Rules)
 	w := start(t, ns, user, manager.Hooks{})
 	name := create(t, c, ns, "chat")
@@ -90,7 +91,7 @@ func choose(t *testing.T, c client.Client, name types.NamespacedName, shape v1be
 // TestNewOnesAreStrict where the configuration says so.
 func TestNewOnesAreStrict(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	cfg := confined(ns)
 	cfg.Installations.Shape = string(v1beta1.ShapeStrict)
 	(&windlass{}).start(t, cfg, grant(t, ns, shipped(t).Rules), manager.Hooks{})
@@ -105,7 +106,7 @@ func TestNewOnesAreStrict(t *testing.T) {
 // ours, and a pod can be evicted at all times.
 func TestBudgetOfSomebodyElse(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	stable(t, c, name)
@@ -149,7 +150,7 @@ func TestBudgetOfSomebodyElse(t *testing.T) {
 // containers of its own, where Kubernetes lets in nothing but restricted pods.
 func TestRestrictedNamespace(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	restricted := get(t, c, types.NamespacedName{Name: ns}, &corev1.Namespace{})
 	before := restricted.DeepCopy()
 	if restricted.Labels == nil {

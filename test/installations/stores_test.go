@@ -16,6 +16,7 @@ import (
 
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 func store(kind schema.GroupVersionKind) *unstructured.Unstructured {
@@ -70,7 +71,7 @@ const mysqlOfChat = "db-aa8af3"
 // both outlive the installation with them, and serve it when it comes back.
 func TestManagedStores(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := managed(t, c, ns, "chat", "")
 	stable(t, c, name)
@@ -129,7 +130,7 @@ func TestManagedStores(t *testing.T) {
 // not used any more, is kept once the policy says so.
 func TestRetainAfterAll(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := managed(t, c, ns, "chat", "Delete")
 	owned := map[types.NamespacedName]*unstructured.Unstructured{
@@ -190,7 +191,7 @@ func credentials(t testing.TB, c client.Client, name types.NamespacedName) strin
 // TestManagedPostgres: CloudNativePG runs the database, and its Secret connects.
 func TestManagedPostgres(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	name := create(t, c, ns, "chat")
 	edit(t, c, name, func(mm *v1beta1.Mattermost) {
@@ -227,7 +228,7 @@ func TestManagedPostgres(t *testing.T) {
 // not taken over.
 func TestStoreOfAnother(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	theirs := minioInstance()
 	theirs.SetNamespace(ns)
@@ -250,7 +251,7 @@ func TestStoreOfAnother(t *testing.T) {
 // and never becomes the installation's.
 func TestPresetCredentials(t *testing.T) {
 	t.Parallel()
-	ns, c := namespace(t), admin(t)
+	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
 	preset := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "chat-mysql-root-password"},

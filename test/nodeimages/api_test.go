@@ -12,16 +12,13 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"windlass.dev/api/nodes/v1alpha1"
-	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/window"
+	"windlass.dev/test/windlasstest"
 )
 
 func TestTheAPIRefuses(t *testing.T) {
 	t.Parallel()
-	live, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
+	live := windlasstest.Client(t)
 	c := client.NewDryRunClient(live)
 	fixed := []v1alpha1.ImageSource{{Fixed: "ami-1"}}
 	image := func(s v1alpha1.NodeImageSpec) client.Object {
@@ -74,10 +71,7 @@ func TestGuideManifests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	live, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
+	live := windlasstest.Client(t)
 	c := client.NewDryRunClient(client.WithFieldValidation(live, metav1.FieldValidationStrict))
 	shown := map[string]bool{}
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(guide), -1) {

@@ -12,12 +12,9 @@ import (
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
@@ -30,6 +27,7 @@ import (
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 const (
@@ -38,28 +36,7 @@ const (
 	deadline = 90 * time.Second
 )
 
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	clustertest.Main(m, func(ctx context.Context, config *rest.Config) error {
-		objects, err := install.Objects(install.Options{WithoutDeployment: true})
-		if err != nil {
-			return err
-		}
-		c, err := newClient(config)
-		if err != nil {
-			return err
-		}
-		return install.Apply(ctx, c, objects, nil)
-	})
-}
-
-func newClient(config *rest.Config) (client.WithWatch, error) {
-	scheme, err := manager.Scheme()
-	if err != nil {
-		return nil, err
-	}
-	return client.NewWithWatch(config, client.Options{Scheme: scheme})
-}
+func TestMain(m *testing.M) { windlasstest.Main(m, nil) }
 
 // fixture is Windlass with the images of a fake AWS and simulated machines.
 type fixture struct {
@@ -71,12 +48,8 @@ type fixture struct {
 
 func start(t *testing.T) *fixture {
 	t.Helper()
-	c, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
 	f := &fixture{
-		Client: c, registry: prometheus.NewRegistry(),
+		Client: windlasstest.Client(t), registry: prometheus.NewRegistry(),
 		aws:      world.New(world.Config{Region: region, Account: "123456789012", Zones: []string{"a"}, Times: world.Life()}, clock.RealClock{}),
 		machines: sim.NewProvider(clock.RealClock{}, sim.Times{Boot: 100 * time.Millisecond, Shutdown: 100 * time.Millisecond, Retry: time.Second}),
 	}
@@ -86,10 +59,8 @@ func start(t *testing.T) *fixture {
 		f.image(t, fmt.Sprintf("ami-%d", i), time.Now().Add(-time.Hour))
 	}
 	cfg := config.Default()
-	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
 	cfg.Installations.Disabled = true
-	ctx, cancel := context.WithCancel(ctrl.LoggerInto(context.WithoutCancel(t.Context()), logr.Discard()))
-	ended, filled := make(chan error, 1), make(chan struct{})
+	filled := make(chan struct{})
 	hooks := manager.Hooks{
 		Registry: f.registry, Started: func() { close(filled) },
 		Providers: func(v1alpha1.Provider) (cloud.Provider, error) { return f.machines, nil },
@@ -97,18 +68,9 @@ func start(t *testing.T) *fixture {
 			Region: region, BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIA", "secret", ""),
 		}).Images(),
 	}
-	go func() { ended <- manager.Run(ctx, cfg, clustertest.Config(t, install.Identity), hooks) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Windlass ended: %v", err)
-		}
-	})
+	windlasstest.Run(t, cfg, clustertest.Config(t, install.Identity), hooks)
 	select {
 	case <-filled:
-	case err := <-ended:
-		ended <- errors.Join(err, errors.New("before it was ready"))
-		t.FailNow()
 	case <-time.After(deadline):
 		t.Fatal("Windlass is not ready")
 	}

@@ -17,15 +17,13 @@ import (
 	"windlass.dev/internal/cloud/clusterapi/clusterapitest"
 	"windlass.dev/internal/cloud/simulated"
 	"windlass.dev/internal/devcluster/clustertest"
+	"windlass.dev/test/windlasstest"
 )
 
 // TestClusterAPI rotates a MachineDeployment with the providers and the permissions that the
 // controller ships with. Until Cluster API is installed, group and run say that it is not.
 func TestClusterAPI(t *testing.T) { //nolint:paralleltest // See start.
-	c, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := windlasstest.Client(t)
 	s := &suite{Client: c, t: t, group: "deployment", ns: clustertest.Namespace(t)}
 	control(t, nil)
 	group := &v1alpha1.NodeGroup{ObjectMeta: metav1.ObjectMeta{Name: s.group}, Spec: v1alpha1.NodeGroupSpec{

@@ -20,15 +20,13 @@ import (
 	"windlass.dev/internal/cloud/karpenter/karpentertest"
 	"windlass.dev/internal/cloud/simulated"
 	"windlass.dev/internal/devcluster/clustertest"
+	"windlass.dev/test/windlasstest"
 )
 
 // TestKarpenter rotates a NodePool with the providers and the permissions that the
 // controller ships with. Until Karpenter is installed, the group says that it is not.
 func TestKarpenter(t *testing.T) { //nolint:paralleltest // See start.
-	c, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := windlasstest.Client(t)
 	const pool = "rotated"
 	number++
 	s := &suite{Client: c, t: t, group: fmt.Sprintf("group-%d", number), ns: clustertest.Namespace(t)}

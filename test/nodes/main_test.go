@@ -5,21 +5,17 @@ package nodes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
@@ -30,39 +26,22 @@ import (
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 const deadline = 90 * time.Second
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	clustertest.Main(m, prepare, func(o *devcluster.Options) { o.Nodes = 1 })
+	windlasstest.Main(m, prepare, func(o *devcluster.Options) { o.Nodes = 1 })
 }
 
-// prepare installs what a cluster needs, and runs the controller with the permissions that
-// it ships with; what makes the simulated machines has those of an administrator.
+// prepare has the pods of these tests go to the machines of their group only.
 func prepare(ctx context.Context, rest *rest.Config) error {
-	c, err := newClient(rest)
+	c, err := windlasstest.NewClient(rest)
 	if err != nil {
 		return err
 	}
-	objects, err := install.Objects(install.Options{WithoutDeployment: true})
-	if err != nil {
-		return err
-	}
-	if err := install.Apply(ctx, c, objects, nil); err != nil {
-		return err
-	}
-	// The pods of these tests go to the machines of their group only.
 	return c.Patch(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-0"}}, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"unschedulable":true}}`)))
-}
-
-func newClient(rest *rest.Config) (client.Client, error) {
-	scheme, err := manager.Scheme()
-	if err != nil {
-		return nil, err
-	}
-	return client.New(rest, client.Options{Scheme: scheme})
 }
 
 // suite is one group of machines, and what runs on it.
@@ -81,10 +60,7 @@ var number int
 // package run one after the other, since there is one controller at a time.
 func start(t *testing.T, size int) *suite {
 	t.Helper()
-	c, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := windlasstest.Client(t)
 	number++
 	s := &suite{Client: c, t: t, group: fmt.Sprintf("group-%d", number), ns: clustertest.Namespace(t), machines: &simulated.Provider{Client: c, Namespace: install.Namespace}, size: size}
 	s.run()
@@ -108,19 +84,8 @@ func (s *suite) run() {
 func control(t *testing.T, providers cloud.Providers) {
 	t.Helper()
 	cfg := config.Default()
-	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
 	cfg.Installations.Disabled, cfg.Fleet.Disabled, cfg.Leases.Disabled = true, true, true
-	ctx, cancel := context.WithCancel(ctrl.LoggerInto(context.WithoutCancel(t.Context()), logr.Discard()))
-	ended := make(chan error, 1)
-	go func() {
-		ended <- manager.Run(ctx, cfg, clustertest.Config(t, install.Identity), manager.Hooks{Registry: prometheus.NewRegistry(), Providers: providers})
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("windlass ended: %v", err)
-		}
-	})
+	windlasstest.Run(t, cfg, clustertest.Config(t, install.Identity), manager.Hooks{Providers: providers})
 }
 
 // remove takes the group and its machines away, before the controller ends.

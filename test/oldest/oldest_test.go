@@ -3,13 +3,11 @@ package oldest
 
 import (
 	"context"
-	"errors"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -22,6 +20,7 @@ import (
 	"windlass.dev/internal/devcluster"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // version is the oldest that the newest control plane can behave as.
@@ -49,11 +48,7 @@ func TestOldestKubernetes(t *testing.T) {
 	if err != nil || says.EmulationMajor+"."+says.EmulationMinor != version {
 		t.Fatalf("the API server behaves as %+v, %v", says, err)
 	}
-	scheme, err := manager.Scheme()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(cluster.Config(), client.Options{Scheme: scheme})
+	c, err := windlasstest.NewClient(cluster.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,17 +115,7 @@ func run(t *testing.T, cluster *devcluster.Cluster) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := config.Default()
-	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
-	ctx, cancel := context.WithCancel(ctrl.LoggerInto(context.WithoutCancel(t.Context()), logr.Discard()))
-	ended := make(chan error, 1)
-	go func() { ended <- manager.Run(ctx, cfg, rest, manager.Hooks{Registry: prometheus.NewRegistry()}) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("windlass ended: %v", err)
-		}
-	})
+	windlasstest.Run(t, config.Default(), rest, manager.Hooks{})
 	c, err := client.New(cluster.Config(), client.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"windlass.dev/internal/cli"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // want runs a command line, and wants its exit code and some of what it prints.
@@ -38,7 +39,7 @@ func want(t *testing.T, code int, text string, arguments ...string) string {
 
 // TestCommands walks through the life of a roll-out by the commands alone.
 func TestCommands(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 3)
 	flags := []string{"-n", namespace, "--version", "10.6.0", "--wave", "1 for 1h", "--wave", "tier=free for 10m"}
@@ -74,7 +75,7 @@ func TestCommands(t *testing.T) {
 
 // TestRollBackCommand gives back after an abort, too.
 func TestRollBackCommand(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 2)
 	want(t, 0, "InstallationRollout/back Succeeded", "start", "back", "-n", namespace, "--version", "10.6.0", "--size", "miniSingleton", "--wait")
@@ -100,7 +101,7 @@ func TestRollBackCommand(t *testing.T) {
 
 // TestTheAPIServerRefuses what cannot be carried out.
 func TestTheAPIServerRefuses(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	for name, cse := range map[string]struct{ spec, want string }{
 		"nothing to change":      {`{selector: {}, change: {}}`, "say what to change"},
 		"no size":                {`{selector: {}, change: {size: huge}}`, "Unsupported value"},
@@ -135,7 +136,7 @@ func page(t *testing.T, path string) string {
 
 // TestGuideManifests makes each object of the guide, as it is there.
 func TestGuideManifests(t *testing.T) {
-	c := client.NewDryRunClient(client.WithFieldValidation(admin(t), metav1.FieldValidationStrict))
+	c := client.NewDryRunClient(client.WithFieldValidation(windlasstest.Client(t), metav1.FieldValidationStrict))
 	kinds := map[string]int{}
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page(t, "guides/installation-rollouts.md"), -1) {
 		object := &unstructured.Unstructured{}

@@ -17,12 +17,13 @@ import (
 	"windlass.dev/api/fleet/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // TestCrashAfterEveryWrite kills Windlass after each write of a roll-out, and of the way
 // back, and starts another one.
 func TestCrashAfterEveryWrite(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	stop := windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 2)
 	stop()

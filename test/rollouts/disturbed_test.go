@@ -3,6 +3,7 @@ package rollouts
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 	run "windlass.dev/api/run/v1alpha1"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // deny has the API server refuse a version of one installation, until allow is called.
@@ -71,7 +73,7 @@ func deny(t *testing.T, c client.Client, namespace, name, version string) (allow
 
 // TestARefusedInstallation waits and holds up none but the end of its wave.
 func TestARefusedInstallation(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 3)
 	allow := deny(t, c, namespace, name(0), "10.6.0")
@@ -99,7 +101,7 @@ func TestARefusedInstallation(t *testing.T) {
 // TestGatesWindowsAndNotifications: outside its windows nothing is taken, a gate that fails
 // holds or rolls back, and somebody is told.
 func TestGatesWindowsAndNotifications(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 2)
 	var healthy atomic.Bool
@@ -114,9 +116,8 @@ func TestGatesWindowsAndNotifications(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		text := make([]byte, 4096)
-		n, _ := r.Body.Read(text) // What is missing is missed below.
-		told = append(told, string(text[:n]))
+		text, _ := io.ReadAll(r.Body) // What is missing is missed below.
+		told = append(told, string(text))
 	}))
 	t.Cleanup(server.Close)
 	hears := func(what string) {
@@ -138,7 +139,7 @@ func TestGatesWindowsAndNotifications(t *testing.T) {
 	r := rollout(t, c, "gated", namespace, v1alpha1.InstallationChange{Version: "10.6.0"}, v1alpha1.RolloutStrategy{
 		MaxInFlight:   number(1),
 		Windows:       []run.Window{{Schedule: fmt.Sprintf("0 %d %d %d *", tomorrow.Hour(), tomorrow.Day(), tomorrow.Month()), DurationSeconds: 60}},
-		Gates:         []run.Gate{{Name: "health", HTTP: &run.HTTPGate{URL: server.URL}, IntervalSeconds: 1, TimeoutSeconds: 2, OnFailure: run.PauseOnFailure}},
+		Gates:         []run.Gate{{Name: "health", HTTP: &run.HTTPGate{URL: server.URL}, IntervalSeconds: 1, TimeoutSeconds: 5, OnFailure: run.PauseOnFailure}},
 		Notifications: []run.Notification{{CloudEvents: &run.WebhookNotification{URL: run.SecretKey{Namespace: namespace, Name: "hook", Key: "url"}}}},
 	})
 	waits := func(reason string) func(*v1alpha1.InstallationRolloutStatus) bool {
@@ -162,7 +163,7 @@ func TestGatesWindowsAndNotifications(t *testing.T) {
 	healthy.Store(true)
 	back := rollout(t, c, "gated-back", namespace, v1alpha1.InstallationChange{Version: "10.7.0"}, v1alpha1.RolloutStrategy{
 		Waves: []v1alpha1.InstallationWave{{Size: number(1), SoakSeconds: 3600}},
-		Gates: []run.Gate{{Name: "health", HTTP: &run.HTTPGate{URL: server.URL}, IntervalSeconds: 1, TimeoutSeconds: 2, OnFailure: run.RollBackOnFailure}},
+		Gates: []run.Gate{{Name: "health", HTTP: &run.HTTPGate{URL: server.URL}, IntervalSeconds: 1, TimeoutSeconds: 5, OnFailure: run.RollBackOnFailure}},
 	})
 	reaches(t, c, back, "soaking", phase(v1alpha1.Soaking))
 	healthy.Store(false)
@@ -175,7 +176,7 @@ func TestGatesWindowsAndNotifications(t *testing.T) {
 // TestTheFleetChangesMeanwhile: installations come, go and are edited, the change is revised,
 // and the roll-out is deleted in the middle.
 func TestTheFleetChangesMeanwhile(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 5)
 	for i, ring := range map[int]string{1: "canary", 2: "canary", 3: "early"} {
@@ -235,7 +236,7 @@ func TestTheFleetChangesMeanwhile(t *testing.T) {
 // TestTwoLeaders: both act, as when a lease was taken from one that does not know it yet.
 // Each installation is changed once, and never more are in flight than may.
 func TestTwoLeaders(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 6)
 	windlass(t, manager.Hooks{})

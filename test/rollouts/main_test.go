@@ -4,21 +4,15 @@ package rollouts
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/fleet/v1alpha1"
@@ -27,63 +21,22 @@ import (
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // deadline bounds each wait.
 const deadline = 2 * time.Minute
 
-func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	clustertest.Main(m, func(ctx context.Context, config *rest.Config) error {
-		objects, err := install.Objects(install.Options{WithoutDeployment: true})
-		if err != nil {
-			return err
-		}
-		c, err := newClient(config)
-		if err != nil {
-			return err
-		}
-		return install.Apply(ctx, c, objects, nil)
-	})
-}
+func TestMain(m *testing.M) { windlasstest.Main(m, nil) }
 
-func newClient(config *rest.Config) (client.WithWatch, error) {
-	scheme, err := manager.Scheme()
-	if err != nil {
-		return nil, err
-	}
-	return client.NewWithWatch(config, client.Options{Scheme: scheme})
-}
-
-func admin(t testing.TB) client.WithWatch {
-	t.Helper()
-	c, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// windlass runs the controllers of installations and of roll-outs, under their leases, until
-// the test ends or stop is called. Nothing is tidied up at its end.
+// windlass runs the controllers of installations and of roll-outs, until the test ends or stop
+// is called.
 func windlass(t testing.TB, hooks manager.Hooks) (stop func()) {
 	t.Helper()
 	cfg := config.Default()
-	cfg.Metrics.Address, cfg.Health.Address = "0", "0"
 	cfg.Rotations.Disabled, cfg.Fleet.Disabled = true, true
 	cfg.Leases.Disabled = true // One runs after another.
-	hooks.Registry = prometheus.NewRegistry()
-	ctx, cancel := context.WithCancel(ctrl.LoggerInto(context.WithoutCancel(t.Context()), logr.Discard()))
-	ended := make(chan error, 1)
-	go func() { ended <- manager.Run(ctx, cfg, clustertest.Config(t, install.Identity), hooks) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("windlass ended: %v", err)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
+	return windlasstest.Run(t, cfg, clustertest.Config(t, install.Identity), hooks)
 }
 
 // fleet makes installations that run, in a namespace of their own.

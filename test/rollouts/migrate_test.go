@@ -15,6 +15,7 @@ import (
 	older "windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // olderFleet makes ClusterInstallations that run, in a namespace of their own.
@@ -69,7 +70,7 @@ func inPhase(phase older.MigrationPhase) func(*older.ClusterInstallation) bool {
 // TestMigrate brings a fleet to the newer API, wave by wave. One that cannot be migrated
 // counts as failed, and stays as it is.
 func TestMigrate(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := olderFleet(t, c, 3)
 	last := &older.ClusterInstallation{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name(2)}}
@@ -103,7 +104,7 @@ func TestMigrate(t *testing.T) {
 
 // TestMigrationIsTakenBack as long as the ClusterInstallation is there.
 func TestMigrationIsTakenBack(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := olderFleet(t, c, 2)
 	first := &older.ClusterInstallation{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name(0)}}

@@ -13,6 +13,7 @@ import (
 	"windlass.dev/api/installation/v1beta1"
 	run "windlass.dev/api/run/v1alpha1"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 var quantity = resource.MustParse("10m")
@@ -20,12 +21,13 @@ var quantity = resource.MustParse("10m")
 // TestWaves: a wave begins when the one before is done and was watched, never more are in
 // flight than may, and users keep what is theirs.
 func TestWaves(t *testing.T) {
-	c := admin(t)
+	const soak = 5 // seconds, after an hour was asked for: the wave is seen to be watched, however busy the machine is
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 7)
 	stop, worst := sample(t, c, namespace)
 	r := rollout(t, c, "waves", namespace, v1alpha1.InstallationChange{Version: "10.6.0", Env: []corev1.EnvVar{{Name: "OURS", Value: "1"}}}, v1alpha1.RolloutStrategy{
-		Waves: []v1alpha1.InstallationWave{{Size: number(1), SoakSeconds: 3}, {Size: number(2)}}, MaxInFlight: number(2),
+		Waves: []v1alpha1.InstallationWave{{Size: number(1), SoakSeconds: 3600}, {Size: number(2)}}, MaxInFlight: number(2),
 	})
 	first := await(t, c, namespace, name(0), "updated", runs("10.6.0"))
 	reaches(t, c, r, "soaking", phase(v1alpha1.Soaking))
@@ -35,6 +37,7 @@ func TestWaves(t *testing.T) {
 		}
 	}
 	done := r.Status.WaveDoneAt.Time
+	edit(t, c, r, func() { r.Spec.Strategy.Waves[0].SoakSeconds = soak })
 	reaches(t, c, r, "done", phase(v1alpha1.Succeeded))
 	stop()
 	if n := worst.Load(); n > 2 {
@@ -51,8 +54,8 @@ func TestWaves(t *testing.T) {
 		if env := mm.Spec.MattermostEnv; len(env) != 2 || env[0].Value != mm.Name || env[1].Name != "OURS" {
 			t.Errorf("%s has env %v", mm.Name, env)
 		}
-		if at := changed(mm); i > 0 && at.Before(done.Add(3*time.Second)) {
-			t.Errorf("%s was changed at %s, and the first wave, done at %s, soaks for 3 s", mm.Name, at, done)
+		if at := changed(mm); i > 0 && at.Before(done.Add(soak*time.Second)) {
+			t.Errorf("%s was changed at %s, and the first wave, done at %s, soaks for %d s", mm.Name, at, done, soak)
 		}
 	}
 	// At rest it is left alone.
@@ -107,7 +110,7 @@ const broken = "does-not-exist"
 
 // TestABrokenVersionStopsTheRollout and, if asked for, is taken back.
 func TestABrokenVersionStopsTheRollout(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	for title, onFailure := range map[string]run.OnGateFailure{"pause": run.PauseOnFailure, "roll-back": run.RollBackOnFailure} {
 		t.Run(title, func(t *testing.T) {
@@ -120,7 +123,9 @@ func TestABrokenVersionStopsTheRollout(t *testing.T) {
 				if st := r.Status; st.Failed != 1 || st.AwaitingUpdate != 2 || st.FailedInstallations[0] != namespace+"/"+name(0) {
 					t.Errorf("status %+v", st)
 				}
-				edit(t, c, r, func() { r.Spec.Change.Version = "10.6.1" })
+				edit(t, c, r, func() {
+					r.Spec.Change.Version, r.Spec.Strategy.ProgressDeadlineSeconds = "10.6.1", new(int32(600))
+				})
 				reaches(t, c, r, "done with a better version", phase(v1alpha1.Succeeded))
 				if r.Status.Revision.Sequence < 2 || r.Status.Updated != 3 {
 					t.Errorf("status %+v", r.Status)
@@ -146,7 +151,7 @@ func TestABrokenVersionStopsTheRollout(t *testing.T) {
 
 // TestHibernatedCatchUp: who sleeps holds up nobody, and gets the change on waking.
 func TestHibernatedCatchUp(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 2)
 	asleep := await(t, c, namespace, name(0), "stable", stable)
@@ -167,7 +172,7 @@ func TestHibernatedCatchUp(t *testing.T) {
 // when that is deleted in the middle, what it changed stays, and the older one does not take
 // it back.
 func TestNewerRolloutsSupersede(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 3)
 	older := rollout(t, c, "older", namespace, v1alpha1.InstallationChange{Version: "10.6.0"}, v1alpha1.RolloutStrategy{})
@@ -194,7 +199,7 @@ func TestNewerRolloutsSupersede(t *testing.T) {
 
 // TestNothingSelected says so, and begins when there is something.
 func TestNothingSelected(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 1)
 	r := rollout(t, c, "nothing", namespace+"-not", v1alpha1.InstallationChange{Version: "10.6.0"}, v1alpha1.RolloutStrategy{})

@@ -16,6 +16,7 @@ import (
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/devcluster"
 	"windlass.dev/internal/devcluster/clustertest"
+	"windlass.dev/test/windlasstest"
 )
 
 // machines is a group of Auto Scaling whose instances are nodes that run programs.
@@ -50,7 +51,7 @@ func newMachines(t *testing.T, size int32) *machines {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.remove(t) })
-	c := clientOf(t)
+	c := windlasstest.Client(t)
 	group := &v1alpha1.NodeGroup{ObjectMeta: metav1.ObjectMeta{Name: m.name}, Spec: v1alpha1.NodeGroupSpec{Provider: v1alpha1.Provider{AutoScaling: &v1alpha1.AutoScalingGroup{Name: m.name, Region: devcluster.CloudRegion}}}}
 	if err := c.Create(t.Context(), group); err != nil {
 		t.Fatal(err)
@@ -61,7 +62,7 @@ func newMachines(t *testing.T, size int32) *machines {
 
 func (m *machines) remove(t *testing.T) {
 	ctx := cleanup(t)
-	if err := clientOf(t).Delete(ctx, &v1alpha1.NodeGroup{ObjectMeta: metav1.ObjectMeta{Name: m.name}}); err != nil {
+	if err := windlasstest.Client(t).Delete(ctx, &v1alpha1.NodeGroup{ObjectMeta: metav1.ObjectMeta{Name: m.name}}); err != nil {
 		t.Logf("delete NodeGroup %s: %v", m.name, err)
 	}
 	if _, err := m.asg.DeleteAutoScalingGroup(ctx, &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: &m.name, ForceDelete: new(true)}); err != nil {
@@ -83,7 +84,7 @@ func (m *machines) image(t *testing.T) string {
 func (m *machines) nodes(t testing.TB) map[string]corev1.Node {
 	t.Helper()
 	var list corev1.NodeList
-	if err := clientOf(t).List(t.Context(), &list); err != nil {
+	if err := windlasstest.Client(t).List(t.Context(), &list); err != nil {
 		t.Fatal(err)
 	}
 	all := map[string]corev1.Node{}

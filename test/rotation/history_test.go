@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"windlass.dev/test/windlasstest"
 )
 
 // history is what became of the pods that requests are sent to. Most pods that end with no
@@ -35,7 +37,7 @@ type seenPod struct {
 // watchPods keeps the history of a namespace's pods until the test is over.
 func watchPods(t *testing.T, namespace string) *history {
 	t.Helper()
-	w, err := clientOf(t).Watch(t.Context(), &corev1.PodList{}, client.InNamespace(namespace))
+	w, err := windlasstest.Client(t).Watch(t.Context(), &corev1.PodList{}, client.InNamespace(namespace))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,20 +17,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/internal/cli"
 	"windlass.dev/internal/devcluster"
 	"windlass.dev/internal/devcluster/agent"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/install"
-	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // asWindlass makes the test's own program the controller.
@@ -46,8 +42,7 @@ func TestMain(m *testing.M) {
 		stop()
 		os.Exit(code)
 	}
-	ctrl.SetLogger(logr.Discard())
-	clustertest.Main(m, prepare, func(o *devcluster.Options) {
+	windlasstest.Main(m, nil, func(o *devcluster.Options) {
 		o.Nodes, o.ProcessNodes, o.FakeAWS, o.FakeAWSSpeed, o.FakeAWSNodes = 0, 0, true, speed, agent.Process
 	})
 }
@@ -57,35 +52,6 @@ const (
 	deadline         = 90 * time.Second
 	rotationDeadline = 8 * time.Minute
 )
-
-func prepare(ctx context.Context, rest *rest.Config) error {
-	c, err := newClient(rest)
-	if err != nil {
-		return err
-	}
-	objects, err := install.Objects(install.Options{WithoutDeployment: true})
-	if err != nil {
-		return err
-	}
-	return install.Apply(ctx, c, objects, nil)
-}
-
-func newClient(rest *rest.Config) (client.WithWatch, error) {
-	scheme, err := manager.Scheme()
-	if err != nil {
-		return nil, err
-	}
-	return client.NewWithWatch(rest, client.Options{Scheme: scheme})
-}
-
-func clientOf(t testing.TB) client.WithWatch {
-	t.Helper()
-	c, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
 
 func waitFor(t testing.TB, limit time.Duration, awaited string, done func() bool) {
 	t.Helper()

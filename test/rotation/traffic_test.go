@@ -21,6 +21,7 @@ import (
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/traffic"
+	"windlass.dev/test/windlasstest"
 )
 
 // cleanup is a context for what is removed when a test is over.
@@ -42,7 +43,7 @@ type application struct {
 // serve makes an application that is careful.
 func serve(t *testing.T) application {
 	t.Helper()
-	ctx, c, ns := t.Context(), clientOf(t), clustertest.Namespace(t)
+	ctx, c, ns := t.Context(), windlasstest.Client(t), clustertest.Namespace(t)
 	labels := map[string]string{"app": "web"}
 	host := ns + ".example.com"
 	meta := metav1.ObjectMeta{Namespace: ns, Name: "web"}
@@ -130,7 +131,7 @@ func (a application) load(t *testing.T) (stop func(least int)) {
 // what they have to be again in the end.
 func installations(t *testing.T, n int) (again func()) {
 	t.Helper()
-	ctx, c, ns := t.Context(), clientOf(t), clustertest.Namespace(t)
+	ctx, c, ns := t.Context(), windlasstest.Client(t), clustertest.Namespace(t)
 	for name, data := range map[string]map[string]string{
 		"db": {"DB_CONNECTION_STRING": "postgres://example:example@db.example.com/mm", "DB_CONNECTION_CHECK_URL": "postgres://db.example.com/mm"},
 		"fs": {"accesskey": "example", "secretkey": "example"},
@@ -159,7 +160,7 @@ func installations(t *testing.T, n int) (again func()) {
 
 func stable(t testing.TB, ns string, n int) bool {
 	var list v1beta1.MattermostList
-	if err := clientOf(t).List(t.Context(), &list, client.InNamespace(ns)); err != nil {
+	if err := windlasstest.Client(t).List(t.Context(), &list, client.InNamespace(ns)); err != nil {
 		return false
 	}
 	return len(list.Items) == n && !slices.ContainsFunc(list.Items, func(mm v1beta1.Mattermost) bool { return mm.Status.State != v1beta1.Stable })
@@ -169,7 +170,7 @@ func stable(t testing.TB, ns string, n int) bool {
 func begin(t *testing.T, m *machines, image string, strategy *v1alpha1.Strategy) *v1alpha1.NodeRotation {
 	t.Helper()
 	run := &v1alpha1.NodeRotation{ObjectMeta: metav1.ObjectMeta{Name: unique("run")}, Spec: v1alpha1.NodeRotationSpec{Groups: []string{m.name}, Target: &v1alpha1.Target{Images: []string{image}}, Strategy: strategy}}
-	if err := clientOf(t).Create(t.Context(), run); err != nil {
+	if err := windlasstest.Client(t).Create(t.Context(), run); err != nil {
 		t.Fatal(err)
 	}
 	return run
@@ -178,7 +179,7 @@ func begin(t *testing.T, m *machines, image string, strategy *v1alpha1.Strategy)
 // finished waits until a run is over, and says how it ended.
 func finished(t *testing.T, run *v1alpha1.NodeRotation) {
 	t.Helper()
-	c := clientOf(t)
+	c := windlasstest.Client(t)
 	over := []v1alpha1.Phase{v1alpha1.Succeeded, v1alpha1.Failed, v1alpha1.Aborted, v1alpha1.RolledBack}
 	until := time.Now().Add(rotationDeadline)
 	for !slices.Contains(over, run.Status.Phase) {
@@ -252,7 +253,7 @@ func TestKilledUnderTraffic(t *testing.T) { //nolint:paralleltest // It measures
 // that ended by itself, and whether any is left.
 func watchPullers(t *testing.T) (check func(nodes int)) {
 	t.Helper()
-	c, only := clientOf(t), client.HasLabels{v1alpha1.PrePullLabel}
+	c, only := windlasstest.Client(t), client.HasLabels{v1alpha1.PrePullLabel}
 	w, err := c.Watch(t.Context(), &corev1.PodList{}, only)
 	if err != nil {
 		t.Fatal(err)
@@ -292,7 +293,7 @@ func TestBadDaysUnderTraffic(t *testing.T) { //nolint:paralleltest // It measure
 	ask(t, "dev", "aws", "throttle", "autoscaling.DescribeAutoScalingGroups", "--per-second", "1", "--burst", "2")
 	stop := app.load(t)
 	run := begin(t, m, image, quick())
-	c := clientOf(t)
+	c := windlasstest.Client(t)
 	waitFor(t, deadline, "some nodes to be replaced", func() bool {
 		return c.Get(t.Context(), client.ObjectKeyFromObject(run), run) == nil && run.Status.Replaced > 0
 	})
@@ -307,7 +308,7 @@ func TestBadDaysUnderTraffic(t *testing.T) { //nolint:paralleltest // It measure
 func timeline(t *testing.T, run *v1alpha1.NodeRotation) string {
 	t.Helper()
 	var list v1alpha1.NodeReplacementList
-	if err := clientOf(t).List(t.Context(), &list, client.MatchingLabels{v1alpha1.RotationLabel: run.Name}); err != nil {
+	if err := windlasstest.Client(t).List(t.Context(), &list, client.MatchingLabels{v1alpha1.RotationLabel: run.Name}); err != nil {
 		t.Fatal(err)
 	}
 	slices.SortFunc(list.Items, func(a, b v1alpha1.NodeReplacement) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
+	"windlass.dev/test/windlasstest"
 )
 
 const aloneManifest = `apiVersion: nodes.windlass.dev/v1alpha1
@@ -28,7 +29,7 @@ spec:
 // TestStandalone needs nothing in the cluster, is interrupted while a budget holds its
 // nodes, refuses to run beside another, and goes on by --resume.
 func TestStandalone(t *testing.T) {
-	c := admin(t)
+	c := windlasstest.Client(t)
 	bare := false
 	if _, err := c.RESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind("NodeRotation").GroupKind()); err != nil {
 		if !meta.IsNoMatchError(err) {
@@ -81,10 +82,10 @@ func TestStandalone(t *testing.T) {
 }
 
 // awaitKinds is a client that knows the kinds, once another process has defined them.
-func awaitKinds(t *testing.T) (c client.Client) {
+func awaitKinds(t *testing.T) (c client.WithWatch) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, deadline, true, func(context.Context) (bool, error) {
-		c = admin(t) // A new one asks anew which kinds there are.
+		c = windlasstest.Client(t) // A new one asks anew which kinds there are.
 		_, err := c.RESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind("NodeRotation").GroupKind())
 		if meta.IsNoMatchError(err) {
 			return false, nil

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
+
+	"windlass.dev/test/windlasstest"
 )
 
 func page(t *testing.T, path string) string {
@@ -28,7 +30,7 @@ func page(t *testing.T, path string) string {
 // TestGuideManifests makes each object of the guides, as it is there.
 func TestGuideManifests(t *testing.T) {
 	installed(t)
-	c := client.NewDryRunClient(client.WithFieldValidation(admin(t), metav1.FieldValidationStrict))
+	c := client.NewDryRunClient(client.WithFieldValidation(windlasstest.Client(t), metav1.FieldValidationStrict))
 	kinds := map[string]int{}
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page(t, "guides/node-rotation.md")+page(t, "guides/node-rotation-cluster-api.md"), -1) {
 		for manifest := range strings.SplitSeq(block[1], "\n---\n") {

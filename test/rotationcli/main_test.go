@@ -27,6 +27,7 @@ import (
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
+	"windlass.dev/test/windlasstest"
 )
 
 // deadline bounds each wait.
@@ -36,23 +37,10 @@ const deadline = 3 * time.Minute
 // since one lease, of one controller, is what they are about.
 func TestMain(m *testing.M) { clustertest.Main(m, nil) }
 
-func admin(t *testing.T) client.Client {
-	t.Helper()
-	scheme, err := manager.Scheme()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(clustertest.Shared(), client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // installed is a cluster with the definitions, and no controller.
 func installed(t *testing.T) client.Client {
 	t.Helper()
-	c := admin(t)
+	c := windlasstest.Client(t)
 	objects, err := install.Definitions(v1alpha1.GroupVersion.Group)
 	if err != nil {
 		t.Fatal(err)

@@ -4,8 +4,6 @@ package runs
 
 import (
 	"context"
-	"fmt"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,92 +14,27 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"windlass.dev/api/installation/v1beta1"
 	nodes "windlass.dev/api/nodes/v1alpha1"
 	run "windlass.dev/api/run/v1alpha1"
-	"windlass.dev/config"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/gate"
 	"windlass.dev/internal/gate/probe"
 	"windlass.dev/internal/window"
+	"windlass.dev/test/windlasstest"
 )
 
 // deadline bounds each wait.
 const deadline = 90 * time.Second
 
-func TestMain(m *testing.M) {
-	clustertest.Main(m, func(ctx context.Context, cluster *rest.Config) error {
-		c, err := newClient(cluster)
-		if err != nil {
-			return err
-		}
-		return define(ctx, c)
-	})
-}
-
-func newClient(cluster *rest.Config) (client.Client, error) {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1beta1.AddToScheme, nodes.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return nil, err
-		}
-	}
-	return client.New(cluster, client.Options{Scheme: scheme})
-}
-
-// define makes our kinds known, and waits until they are served.
-func define(ctx context.Context, c client.Client) error {
-	files, err := fs.Glob(config.FS, "crd/*.yaml")
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		content, err := config.FS.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		var definition apiextensionsv1.CustomResourceDefinition
-		if err := yaml.Unmarshal(content, &definition); err != nil {
-			return err
-		}
-		if err := c.Create(ctx, &definition); client.IgnoreAlreadyExists(err) != nil {
-			return err
-		}
-		err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, deadline, true, func(ctx context.Context) (bool, error) {
-			err := c.Get(ctx, client.ObjectKeyFromObject(&definition), &definition)
-			for _, condition := range definition.Status.Conditions {
-				if condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue {
-					return true, err
-				}
-			}
-			return false, err
-		})
-		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-	}
-	return nil
-}
-
-func admin(t *testing.T) client.Client {
-	t.Helper()
-	c, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
+func TestMain(m *testing.M) { windlasstest.Main(m, nil) }
 
 // TestGuideManifests makes each NodeRotation of the guide, as it is there.
 func TestGuideManifests(t *testing.T) {
@@ -110,7 +43,7 @@ func TestGuideManifests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := client.NewDryRunClient(client.WithFieldValidation(admin(t), metav1.FieldValidationStrict))
+	c := client.NewDryRunClient(client.WithFieldValidation(windlasstest.Client(t), metav1.FieldValidationStrict))
 	kinds, count := map[string]bool{}, 0
 	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(guide), -1) {
 		for manifest := range strings.SplitSeq(block[1], "\n---\n") {
@@ -152,7 +85,7 @@ func TestGuideManifests(t *testing.T) {
 // What the API refuses, and what it says.
 func TestTheAPIRefuses(t *testing.T) {
 	t.Parallel()
-	c := client.NewDryRunClient(admin(t))
+	c := client.NewDryRunClient(windlasstest.Client(t))
 	web := &run.HTTPGate{URL: "https://shop.example.com"}
 	hook := &run.WebhookNotification{URL: run.SecretKey{Namespace: "ops", Name: "hook", Key: "url"}}
 	cases := map[string]struct {
@@ -195,7 +128,7 @@ func eventually(t *testing.T, p *probe.Prober, g run.Gate, status metav1.Conditi
 
 func TestGatesOfARealCluster(t *testing.T) {
 	t.Parallel()
-	c, namespace := admin(t), clustertest.Namespace(t)
+	c, namespace := windlasstest.Client(t), clustertest.Namespace(t)
 	p := probe.New(c)
 	labels := map[string]string{"app": "web"}
 	replicas := int32(2)

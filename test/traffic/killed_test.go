@@ -12,10 +12,10 @@ import (
 	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/config"
-	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/installation/handovertest"
 	"windlass.dev/internal/manager"
 	"windlass.dev/test/faults"
+	"windlass.dev/test/windlasstest"
 )
 
 var (
@@ -142,10 +142,7 @@ func needsTime(t *testing.T) {
 // deployStable makes a ClusterInstallation that is stable.
 func deployStable(t *testing.T) usedInstallation {
 	t.Helper()
-	c, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := windlasstest.Client(t)
 	u := deployOlder(t, c)
 	stop := runWindlass(t, u.confined(), manager.Hooks{})
 	waitFor(t, "the installation to be stable", func() bool { return u.stableOlder(t) })

@@ -8,20 +8,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	ctrl "sigs.k8s.io/controller-runtime"
 
 	"windlass.dev/internal/devcluster"
 	"windlass.dev/internal/devcluster/clustertest"
 	"windlass.dev/internal/traffic"
+	"windlass.dev/test/windlasstest"
 )
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard())
-	clustertest.Main(m, prepare, func(o *devcluster.Options) { o.Nodes, o.ProcessNodes = 1, 3 })
+	windlasstest.Main(m, nil, func(o *devcluster.Options) { o.Nodes, o.ProcessNodes = 1, 3 })
 }
 
 // deadline bounds each wait.

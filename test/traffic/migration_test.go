@@ -88,14 +88,14 @@ func TestMigrationUnderTraffic(t *testing.T) { //nolint:paralleltest // It measu
 
 // usedInstallation is an installation in a namespace of its own.
 type usedInstallation struct {
-	client ctrlclient.Client
+	client ctrlclient.WithWatch
 	name   types.NamespacedName
 	host   string
 	// gateway is where requests go in.
 	gateway string
 }
 
-func deployOlder(t *testing.T, c ctrlclient.Client) usedInstallation {
+func deployOlder(t *testing.T, c ctrlclient.WithWatch) usedInstallation {
 	t.Helper()
 	ns := clustertest.Namespace(t)
 	u := usedInstallation{client: c, name: types.NamespacedName{Namespace: ns, Name: "chat"}, host: ns + ".example.com", gateway: clustertest.Gateway(t)}

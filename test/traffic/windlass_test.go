@@ -1,18 +1,11 @@
 package traffic
 
 import (
-	"context"
-	"errors"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
-	ctrl "sigs.k8s.io/controller-runtime"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/installation/v1beta1"
@@ -21,6 +14,7 @@ import (
 	"windlass.dev/internal/install"
 	"windlass.dev/internal/manager"
 	"windlass.dev/internal/traffic"
+	"windlass.dev/test/windlasstest"
 )
 
 // TestUpgradeUnderTraffic: Windlass upgrades an installation of the standard shape, with
@@ -70,55 +64,15 @@ func TestUpgradeUnderTraffic(t *testing.T) { //nolint:paralleltest // It measure
 	waitFor(t, "the upgrade to be over", isStable("10.6.0"))
 }
 
-// prepare installs Windlass' definitions and permissions, before anything else is made:
-// at the first ReplicaSet that it sees, the API server takes down which kinds there
-// are, and looks again 30 s later.
-func prepare(ctx context.Context, rest *rest.Config) error {
-	c, err := newClient(rest)
-	if err != nil {
-		return err
-	}
-	objects, err := install.Objects(install.Options{WithoutDeployment: true})
-	if err != nil {
-		return err
-	}
-	return install.Apply(ctx, c, objects, nil)
-}
-
-func newClient(rest *rest.Config) (ctrlclient.Client, error) {
-	scheme, err := manager.Scheme()
-	if err != nil {
-		return nil, err
-	}
-	return ctrlclient.New(rest, ctrlclient.Options{Scheme: scheme})
-}
-
 // startWindlass runs Windlass with the permissions that it ships with.
-func startWindlass(t *testing.T) ctrlclient.Client {
+func startWindlass(t *testing.T) ctrlclient.WithWatch {
 	t.Helper()
-	c, err := newClient(clustertest.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
 	runWindlass(t, config.Default(), manager.Hooks{})
-	return c
+	return windlasstest.Client(t)
 }
 
 // runWindlass runs it until the test is over, or the returned function is called.
 func runWindlass(t *testing.T, cfg config.Configuration, hooks manager.Hooks) (stop func()) {
 	t.Helper()
-	cfg.Metrics.Address, cfg.Health.Address, hooks.Registry = "0", "0", prometheus.NewRegistry()
-	ctx, cancel := context.WithCancel(ctrl.LoggerInto(context.WithoutCancel(t.Context()), logr.Discard()))
-	ended := make(chan error, 1)
-	go func() {
-		ended <- manager.Run(ctx, cfg, clustertest.Config(t, install.Identity), hooks)
-	}()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("windlass ended: %v", err)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
+	return windlasstest.Run(t, cfg, clustertest.Config(t, install.Identity), hooks)
 }

@@ -208,6 +208,24 @@ func lookAtPlan(t *rapid.T, w *World, strategy *v1alpha1.Strategy, nodes int) {
 	}
 }
 
+// roomWithout says whether the pods, all of which are in the first group, still fit when so
+// many of its nodes are gone: somebody else's cordons stay, and each node may have less left
+// than the largest pod needs.
+func roomWithout(w *World, nodes int) bool {
+	const largest = 600
+	g, need := w.Fleet["g0"], int64(largest)
+	for _, s := range w.sets {
+		need += int64(s.Replicas) * s.CPU
+	}
+	usable := int64(g.size) - int64(nodes)
+	for id := range g.machines {
+		if w.others["node-"+id].cordoned {
+			usable--
+		}
+	}
+	return usable*(g.CPU-largest) > need
+}
+
 // act lets somebody do something at some time.
 func act(t *rapid.T, w *World) {
 	at := time.Duration(rapid.IntRange(0, 1500).Draw(t, "at")) * time.Second
@@ -216,11 +234,7 @@ func act(t *rapid.T, w *World) {
 	do := map[string]func(){
 		"scale up": func() { w.Resize(group, int32(1+number%3)) },
 		"scale down": func() {
-			need := int64(700)
-			for _, s := range w.sets {
-				need += int64(s.Replicas) * s.CPU
-			}
-			if g := w.Fleet[group]; int64(g.size-2)*g.CPU > need || group != "g0" { // Where the pods are, they still need room.
+			if group != "g0" || roomWithout(w, 2) {
 				w.Resize(group, -int32(1+number%2))
 			}
 		},
