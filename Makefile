@@ -70,9 +70,10 @@ $(NGINX):
 
 .PHONY: test
 test: need-cc controlplane $(NGINX) ## Run all tests, with the race detector
-	go test -race -skip Crash -timeout 45m $$(go list ./... | grep -v -e /test/traffic -e '/test/rotation$$')
+	@# More tests than processors at a time: most wait for a controller, a grace period or a timer.
+	go test -race -parallel 4 -skip Crash -timeout 45m $$(go list ./... | grep -v -e /test/traffic -e '/test/rotation$$')
 	@# To be killed after each write, a hundred times over, shows no races, and takes much longer with the detector.
-	go test -run Crash -timeout 45m $$(git grep -lE '^func Test[A-Za-z]*Crash' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,')
+	go test -parallel 6 -run Crash -timeout 45m $$(git grep -lE '^func Test[A-Za-z]*Crash' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,')
 	@# What is measured under load needs the machine for itself, and no race detector.
 	go test -p 1 -timeout 20m ./test/traffic ./test/rotation
 

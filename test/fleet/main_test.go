@@ -35,7 +35,7 @@ import (
 )
 
 // deadline bounds each wait.
-const deadline = 90 * time.Second
+const deadline = 3 * time.Minute
 
 func TestMain(m *testing.M) { windlasstest.Main(m, nil) }
 

@@ -29,7 +29,7 @@ import (
 	"windlass.dev/test/windlasstest"
 )
 
-const deadline = 90 * time.Second
+const deadline = 3 * time.Minute
 
 func TestMain(m *testing.M) {
 	windlasstest.Main(m, prepare, func(o *devcluster.Options) { o.Nodes = 1 })

@@ -25,7 +25,7 @@ import (
 )
 
 // deadline bounds each wait.
-const deadline = 2 * time.Minute
+const deadline = 3 * time.Minute
 
 func TestMain(m *testing.M) { windlasstest.Main(m, nil) }
 
