@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -78,7 +79,8 @@ func (a *standalone) checkOn(named, chosen bool, s startFlags, given func(string
 
 // run is the whole of it: definitions, groups, the controller, the run.
 func (a *standalone) run(cmd *cobra.Command, t *target, c client.Client, r *runFlags, s *startFlags) error {
-	ctx, told := cmd.Context(), cmd.ErrOrStderr()
+	ctx, told := cmd.Context(), &serialWriter{to: cmd.ErrOrStderr()}
+	cmd.SetErr(told) // The controller writes its log there too.
 	if err := leaseFree(ctx, c); err != nil {
 		return err
 	}
@@ -106,6 +108,18 @@ func (a *standalone) run(cmd *cobra.Command, t *target, c client.Client, r *runF
 		say(told, "  or end it: windlass rotate abort %s, and then go on, so that open nodes are given back", run.Name)
 	}
 	return err
+}
+
+// serialWriter lets several write whole lines to one writer.
+type serialWriter struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (w *serialWriter) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(line)
 }
 
 // prepare finds the run that goes on, or describes a new one.
