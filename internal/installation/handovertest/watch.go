@@ -106,42 +106,50 @@ func (w *watching) begin(ctx context.Context, following *sync.WaitGroup) error {
 		for _, item := range list.Items {
 			if slices.Contains(resources, kind) {
 				w.there[item.UID] = true
-				continue
+			} else {
+				w.first[kind.Kind+"/"+item.Name] = item
 			}
-			w.first[kind.Kind+"/"+item.Name] = item
 		}
 	}
 	if len(w.first) < fewest {
 		return fmt.Errorf("only %d objects", len(w.first))
 	}
 	for what, item := range w.first {
+		if err := w.note(what, &item, false); err != nil {
+			return err
+		}
 		for _, owner := range item.OwnerReferences {
 			if isResource(owner) && !w.there[owner.UID] {
 				return fmt.Errorf("%s is owned by %s %s, which is not there", what, owner.Kind, owner.UID)
 			}
 		}
-		if err := w.note(what, &item, false); err != nil {
-			return err
-		}
 	}
 	for kind, version := range from {
 		if version == "" {
-			continue
+			continue // The cluster does not know it.
 		}
-		events, err := watchtools.NewRetryWatcherWithContext(ctx, version, &cache.ListWatch{WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			return w.client.Watch(ctx, listOf(kind), client.InNamespace(w.namespace), &client.ListOptions{Raw: &options})
-		}})
-		if err != nil {
+		if err := w.follow(ctx, following, kind, version); err != nil {
 			return err
 		}
-		following.Go(func() {
-			for event := range events.ResultChan() {
-				if err := w.take(kind, event); err != nil && ctx.Err() == nil {
-					w.fault(err)
-				}
-			}
-		})
 	}
+	return nil
+}
+
+// follow takes all events of a kind from a version on, until ctx ends.
+func (w *watching) follow(ctx context.Context, following *sync.WaitGroup, kind schema.GroupVersionKind, version string) error {
+	events, err := watchtools.NewRetryWatcherWithContext(ctx, version, &cache.ListWatch{WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+		return w.client.Watch(ctx, listOf(kind), client.InNamespace(w.namespace), &client.ListOptions{Raw: &options})
+	}})
+	if err != nil {
+		return err
+	}
+	following.Go(func() {
+		for event := range events.ResultChan() {
+			if err := w.take(kind, event); err != nil && ctx.Err() == nil {
+				w.fault(err)
+			}
+		}
+	})
 	return nil
 }
 
