@@ -70,7 +70,7 @@ $(NGINX):
 
 .PHONY: test
 test: need-cc controlplane $(NGINX) ## Run all tests, with the race detector
-	@# More tests than processors at a time: most wait for a controller, a grace period or a timer.
+	@# More tests than processors at a time: many wait for a grace period or a timer.
 	go test -race -parallel 4 -skip Crash -timeout 45m $$(go list ./... | grep -v -e /test/traffic -e '/test/rotation$$')
 	@# To be killed after each write, a hundred times over, shows no races, and takes much longer with the detector.
 	go test -parallel 6 -run Crash -timeout 45m $$(git grep -lE '^func Test[A-Za-z]*Crash' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,')

@@ -164,7 +164,7 @@ http {
 {{- if .Endpoints}}
   upstream {{.Name}} {
 {{- range .Endpoints}}
-    server {{.}};
+    server {{.}} max_fails=0;
 {{- end}}
     keepalive 64;
   }
