@@ -37,7 +37,7 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 	c := s.course()
 	var p plan.Plan
 	if !c.Stands {
-		p = s.carryOut(now)
+		p, c.Views = s.carryOut(now)
 	}
 	c = s.settle(c, len(p.Steps))
 	if c.Action != nil {
@@ -52,13 +52,19 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 	return p
 }
 
-// carryOut is what is to be done about each of the views.
-func (s Snapshot) carryOut(now time.Time) plan.Plan {
-	var all plan.Plan
+// view is what one of the views is seen as, with what is to be done about it.
+type view struct {
+	installation.Snapshot
+	plan plan.Plan
+}
+
+// carryOut is what is to be done about each of the views, and about all of them.
+func (s Snapshot) carryOut(now time.Time) (all plan.Plan, views []view) {
 	migrating := false
 	for i, world := range s.worlds() {
 		world.Elsewhere = world.Elsewhere || migrating
 		p := installation.Decide(world, now)
+		views = append(views, view{world, p})
 		migrating = migrating || slices.ContainsFunc(p.Steps, func(step plan.Step) bool {
 			apply, ok := step.Action.(plan.Apply)
 			return ok && plan.RefTo(apply.Object).GroupKind() == jobKind
@@ -77,5 +83,5 @@ func (s Snapshot) carryOut(now time.Time) plan.Plan {
 			all.Wake = p.Wake
 		}
 	}
-	return all
+	return all, views
 }

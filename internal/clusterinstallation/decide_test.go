@@ -217,8 +217,7 @@ func TestCanaryHoldsNothingUp(t *testing.T) {
 func TestColoursCount(t *testing.T) {
 	t.Parallel()
 	s := settle(chat(blueGreen("blue")))
-	p := Decide(s, somewhen)
-	if status := Report(s, p, plan.Outcome{}, somewhen).Status; status.State != v1alpha1.Stable || status.Version != "2" || status.Endpoint != "blue.chat.example.com" || status.BlueName != "chat-blue" {
+	if status := Report(s, Decide(s, somewhen), plan.Outcome{}, somewhen).Status; status.State != v1alpha1.Stable || status.Version != "2" || status.Endpoint != "blue.chat.example.com" || status.BlueName != "chat-blue" {
 		t.Errorf("status %+v", status)
 	}
 	for i := range s.Views {
@@ -226,7 +225,7 @@ func TestColoursCount(t *testing.T) {
 			s.Views[i].Deployment, s.Views[i].ReplicaSets = running("chat-green", "i:3", false)
 		}
 	}
-	status := Report(s, p, plan.Outcome{}, somewhen).Status
+	status := Report(s, Decide(s, somewhen), plan.Outcome{}, somewhen).Status
 	ready := conditionOf(status, v1beta1.ConditionReady)
 	if status.State != v1alpha1.Reconciling || !strings.HasPrefix(ready.Message, "Deployment/chat-green: ") || status.Version != "2" {
 		t.Errorf("status %+v", status)

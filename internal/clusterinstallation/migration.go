@@ -59,6 +59,8 @@ type course struct {
 	// Action brings it forward; nil for none. Why is its reason.
 	Action plan.Action
 	Why    string
+	// Views are what there is to report of, unless it stands.
+	Views []view
 }
 
 // madeFrom reports whether a Mattermost is the one that a ClusterInstallation is to become.

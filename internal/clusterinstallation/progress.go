@@ -31,7 +31,11 @@ func (s Snapshot) courseOf(p plan.Plan) course {
 		return c
 	}
 	recorded := s.recorded()
-	return course{Phase: recorded.Phase, Mattermost: recorded.Mattermost, Turn: recorded.Turn, Lossy: recorded.Lossy, Message: recorded.Status, Error: recorded.Error}
+	c := course{Phase: recorded.Phase, Mattermost: recorded.Mattermost, Turn: recorded.Turn, Lossy: recorded.Lossy, Message: recorded.Status, Error: recorded.Error}
+	for _, world := range s.worlds() {
+		c.Views = append(c.Views, view{Snapshot: world})
+	}
+	return c
 }
 
 // report puts the phase on record, with what of it went wrong.

@@ -32,9 +32,9 @@ func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1alp
 		return after
 	}
 	var parts []part
-	for _, world := range s.worlds() {
-		status := installation.ReportAll(world, p, outcome, now).Status
-		parts = append(parts, part{set: world.Set, status: inWords(status)})
+	for _, v := range c.Views {
+		status := installation.ReportAll(v.Snapshot, v.plan, outcome, now).Status
+		parts = append(parts, part{set: v.Set, status: inWords(status)})
 	}
 	status := merge(ci, parts, now)
 	status.Restore = reference(s.Restore())

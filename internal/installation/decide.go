@@ -59,7 +59,7 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 		return plan.Plan{Why: []plan.Note{{Subject: subjectOf(s.Mattermost), Reason: v1beta1.ReasonHeldForMigration, Message: m.message(s.Mattermost)}}}
 	}
 	a := assess(s)
-	p := plan.Plan{Why: a.notes(), Wake: untilCounts(s.Mattermost, now)}
+	p := plan.Plan{Why: a.notes(), Wake: untilCounts(s.Mattermost, now), Status: a}
 	if s.awaitsKind() || len(a.Conflicts) > 0 || notOwnedProblem(a.Problems) || checkIngressClass(a.Mattermost, s.IngressClass) != nil {
 		p.Wake = companionRetry
 	}
@@ -109,6 +109,15 @@ func assess(s Snapshot) assessment {
 	a := assessSpec(s)
 	a.takeBack(s)
 	return a
+}
+
+// assessmentOf is the one that a plan was made from. A plan that was not decided here
+// has none.
+func assessmentOf(s Snapshot, p plan.Plan) assessment {
+	if a, ok := p.Status.(assessment); ok {
+		return a
+	}
+	return assess(s)
 }
 
 // assessSpec compares what the spec asks for with what there is.

@@ -40,7 +40,7 @@ func ReportAll(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1
 	if migration.waits() {
 		return migration.report(s, now)
 	}
-	a := assess(s)
+	a := assessmentOf(s, p)
 	a.freeze(p)
 	if mm := a.reportInstead(s, outcome, now); mm != nil {
 		return mm
