@@ -18,6 +18,9 @@ import (
 	"k8s.io/client-go/rest"
 )
 
+// auditLogMiB is how large the log becomes before it begins anew; one from before is kept.
+const auditLogMiB = 1000
+
 // Audit counts requests as the API server logged them, not as a client believes
 // to have made them. The API server writes its log before it takes the next
 // request of a connection, so what was answered before a marker is before it.
@@ -27,7 +30,10 @@ type Audit struct {
 }
 
 // Mark is a place in the log.
-type Mark int64
+type Mark struct {
+	file os.FileInfo
+	at   int64
+}
 
 // Request is one request that the API server answered.
 type Request struct {
@@ -55,21 +61,24 @@ func (a *Audit) Mark(ctx context.Context) (Mark, error) {
 	config.UserAgent = id
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return 0, err
+		return Mark{}, err
 	}
 	file, err := os.Open(a.path)
 	if err != nil {
-		return 0, fmt.Errorf("audit: %w", err)
+		return Mark{}, fmt.Errorf("audit: %w", err)
 	}
 	defer file.Close()
 	from, err := file.Seek(0, io.SeekEnd) // The marker is behind what is there by now.
 	if err != nil {
-		return 0, fmt.Errorf("audit: %w", err)
+		return Mark{}, fmt.Errorf("audit: %w", err)
+	}
+	mark := Mark{}
+	if mark.file, err = file.Stat(); err != nil {
+		return Mark{}, fmt.Errorf("audit: %w", err)
 	}
 	if _, err := client.Discovery().ServerVersion(); err != nil {
-		return 0, fmt.Errorf("audit: %w", err)
+		return Mark{}, fmt.Errorf("audit: %w", err)
 	}
-	var mark Mark
 	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) {
 		content, err := io.ReadAll(io.NewSectionReader(file, from, math.MaxInt64-from))
 		if err != nil {
@@ -80,26 +89,33 @@ func (a *Audit) Mark(ctx context.Context) (Mark, error) {
 			return false, nil
 		}
 		end := bytes.IndexByte(content[at:], '\n')
-		mark = Mark(from + int64(at+end+1))
+		mark.at = from + int64(at+end+1)
 		return end >= 0, nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("audit: wait for the marker: %w", err)
+		return Mark{}, fmt.Errorf("audit: wait for the marker: %w", err)
 	}
 	return mark, nil
 }
 
 // Since returns a user's requests between two marks, in the order in which they
 // were answered. Watches are left out unless they were refused: they are answered
-// when they end.
+// when they end. It is an error if the log began anew between the marks, or since.
 func (a *Audit) Since(from, to Mark, user string) ([]Request, error) {
 	file, err := os.Open(a.path)
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
 	defer file.Close()
+	now, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	if !os.SameFile(from.file, now) || !os.SameFile(to.file, now) {
+		return nil, fmt.Errorf("audit: %s began anew after %d MiB, and not all requests are in it", a.path, auditLogMiB)
+	}
 	var all []Request
-	reader := bufio.NewReader(io.NewSectionReader(file, int64(from), int64(to-from)))
+	reader := bufio.NewReader(io.NewSectionReader(file, from.at, to.at-from.at))
 	for {
 		line, err := reader.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {

@@ -1,6 +1,8 @@
 package devcluster
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -22,4 +24,35 @@ func FuzzParseAudit(f *testing.F) {
 			t.Fatalf("counted before it was answered: %+v", request)
 		}
 	})
+}
+
+// TestAuditKnowsThatItBeganAnew: requests that are in the log from before are not taken for
+// requests that were never made.
+func TestAuditKnowsThatItBeganAnew(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	write := func(content string) (end Mark) {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Mark{info, info.Size()}
+	}
+	line := `{"stage":"ResponseComplete","verb":"create","user":{"username":"somebody"},"objectRef":{"resource":"pods"},"responseStatus":{"code":201}}` + "\n"
+	a := &Audit{path: path}
+	from := write(line)
+	to := write(line + line)
+	if requests, err := a.Since(from, to, "somebody"); err != nil || len(requests) != 1 {
+		t.Fatalf("%v, %v", requests, err)
+	}
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	to = write(line)
+	if _, err := a.Since(from, to, "somebody"); err == nil || !strings.Contains(err.Error(), "began anew") {
+		t.Errorf("the error is %v", err)
+	}
 }

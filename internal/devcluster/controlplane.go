@@ -181,6 +181,7 @@ func (f files) apiserver() []string {
 		"--kubelet-client-certificate=" + f.pki("kubelet-client.crt"), "--kubelet-client-key=" + f.pki("kubelet-client.key"),
 		"--service-cluster-ip-range=" + service.Range,
 		"--audit-policy-file=" + f.pki("audit-policy.yaml"), "--audit-log-path=" + f.audit, "--audit-log-mode=blocking",
+		fmt.Sprintf("--audit-log-maxsize=%d", auditLogMiB), "--audit-log-maxbackup=1",
 	}
 }
 
