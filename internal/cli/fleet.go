@@ -35,9 +35,16 @@ cluster, in which clusters are registered and a running Windlass carries out
 FleetRotations.`,
 	}
 	cmd.AddCommand(fleetClustersCommand(), fleetStartCommand(), fleetStatusCommand())
-	cmd.AddCommand(fleetEditCommand("pause", "Begin no further cluster; those that were begun are finished", `{"spec":{"paused":true}}`, "paused"))
-	cmd.AddCommand(fleetEditCommand("resume", "Go on with a paused run", `{"spec":{"paused":false}}`, "resumed"))
-	cmd.AddCommand(fleetEditCommand("abort", "End a run for good, and the rotations that run in its clusters", `{"spec":{"end":"Abort"}}`, "told to end"))
+	of := editable[*v1alpha1.FleetRotation]{
+		kind: "FleetRotation", group: "fleet", owner: "windlass-cli", get: getFleet,
+		view: func(run *v1alpha1.FleetRotation) any {
+			run.ManagedFields = nil
+			return run
+		},
+	}
+	cmd.AddCommand(of.edit("pause", "Begin no further cluster; those that were begun are finished", `{"spec":{"paused":true}}`, "paused"))
+	cmd.AddCommand(of.edit("resume", "Go on with a paused run", `{"spec":{"paused":false}}`, "resumed"))
+	cmd.AddCommand(of.edit("abort", "End a run for good, and the rotations that run in its clusters", `{"spec":{"end":"Abort"}}`, "told to end"))
 	return cmd
 }
 
@@ -183,7 +190,7 @@ func getFleet(ctx context.Context, c client.Client, name string) (*v1alpha1.Flee
 		if apierrors.IsNotFound(err) {
 			return nil, fmt.Errorf("there is no FleetRotation %s", name)
 		}
-		return nil, fmt.Errorf("read FleetRotation %s: %w", name, err)
+		return nil, asked("read FleetRotation "+name, err)
 	}
 	run.ManagedFields = nil
 	run.APIVersion, run.Kind = v1alpha1.GroupVersion.String(), "FleetRotation"
@@ -225,37 +232,3 @@ func fleetText(out io.Writer, run *v1alpha1.FleetRotation, now time.Time) error 
 }
 
 func ago(at metav1.Time, now time.Time) string { return duration.HumanDuration(now.Sub(at.Time)) }
-
-// fleetEditCommand changes one field of a run's spec.
-func fleetEditCommand(verb, short, patch, done string) *cobra.Command {
-	var t target
-	var o output
-	cmd := &cobra.Command{
-		Use:     verb + " NAME",
-		Short:   short,
-		Long:    short + ". The running Windlass acts on it; see windlass fleet status.",
-		Example: "  windlass fleet " + verb + " august",
-		Args:    exactlyOne("the run's NAME"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := t.connect()
-			if err != nil {
-				return err
-			}
-			run, err := getFleet(cmd.Context(), c, args[0])
-			if err != nil {
-				return err
-			}
-			if err := c.Patch(cmd.Context(), run, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner("windlass-cli")); err != nil {
-				return fmt.Errorf("%s FleetRotation %s: %w", verb, run.Name, err)
-			}
-			run.ManagedFields = nil
-			return o.print(cmd.OutOrStdout(), run, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "FleetRotation %s is %s.\n", run.Name, done)
-				return err
-			})
-		},
-	}
-	t.addFlags(cmd)
-	o.addFlag(cmd)
-	return cmd
-}

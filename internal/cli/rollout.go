@@ -46,11 +46,15 @@ print one with start --dry-run -o yaml, and apply it.`,
 			ctrl.SetLogger(logr.Discard())
 		},
 	}
+	of := editable[*v1alpha1.InstallationRollout]{
+		kind: "InstallationRollout", group: "rollout", owner: rolloutOwner, get: getRollout,
+		view: func(r *v1alpha1.InstallationRollout) any { return rolloutViewOf(r) },
+	}
 	cmd.AddCommand(rolloutPlanCommand(), rolloutStartCommand(), rolloutStatusCommand(), rolloutWatchCommand(),
-		rolloutVerbCommand("pause", "Change no further installation; those that are updating go on", `{"spec":{"paused":true}}`, "paused"),
-		rolloutVerbCommand("resume", "Go on with a paused roll-out", `{"spec":{"paused":false}}`, "resumed"),
-		rolloutVerbCommand("abort", "End a roll-out and leave what was changed", `{"spec":{"end":"Abort"}}`, "told to end"),
-		rolloutVerbCommand("rollback", "End a roll-out and give back what its revision has changed", `{"spec":{"end":"RollBack"}}`, "told to give back what it has changed"))
+		of.edit("pause", "Change no further installation; those that are updating go on", `{"spec":{"paused":true}}`, "paused"),
+		of.edit("resume", "Go on with a paused roll-out", `{"spec":{"paused":false}}`, "resumed"),
+		of.edit("abort", "End a roll-out and leave what was changed", `{"spec":{"end":"Abort"}}`, "told to end"),
+		of.edit("rollback", "End a roll-out and give back what its revision has changed", `{"spec":{"end":"RollBack"}}`, "told to give back what it has changed"))
 	return cmd
 }
 
@@ -290,38 +294,6 @@ func manifestOf(r *v1alpha1.InstallationRollout) any {
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "InstallationRollout",
 		"metadata": map[string]string{"name": r.Name}, "spec": r.Spec,
 	}
-}
-
-// rolloutVerbCommand changes one field of a spec.
-func rolloutVerbCommand(verb, short, patch, done string) *cobra.Command {
-	var t target
-	var o output
-	cmd := &cobra.Command{
-		Use: verb + " NAME", Short: short,
-		Long:    short + ". The running Windlass acts on it; see windlass rollout status.",
-		Example: "  windlass rollout " + verb + " june",
-		Args:    exactlyOne("the roll-out's NAME"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := t.connect()
-			if err != nil {
-				return err
-			}
-			r, err := getRollout(cmd.Context(), c, args[0])
-			if err != nil {
-				return err
-			}
-			if err := c.Patch(cmd.Context(), r, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner(rolloutOwner)); err != nil {
-				return asked("change InstallationRollout "+r.Name, err)
-			}
-			return o.print(cmd.OutOrStdout(), rolloutViewOf(r), func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "InstallationRollout %s is %s\n", r.Name, done)
-				return err
-			})
-		},
-	}
-	t.addFlags(cmd)
-	o.addFlag(cmd)
-	return cmd
 }
 
 // followRollout shows a roll-out until it is over; the error says so if it did not succeed.
