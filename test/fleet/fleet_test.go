@@ -307,7 +307,7 @@ func goes(t *testing.T, name string) {
 func TestGuide(t *testing.T) {
 	t.Parallel()
 	c := hub(t)
-	object := manifests(t, "fleet-rotation.md", 1)[0]
+	object := manifests(t, 1)[0]
 	if err := c.Create(t.Context(), object, client.DryRunAll); err != nil {
 		t.Fatal(err)
 	}

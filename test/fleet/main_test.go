@@ -3,14 +3,8 @@
 package fleet
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"io"
 	"maps"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -98,7 +91,7 @@ func startMember(t *testing.T, name string, labels map[string]string) *member {
 		t.Fatal(err)
 	}
 	m := &member{Client: c, name: name, cluster: cluster, plays: succeeds}
-	for _, object := range manifests(t, "fleet-rotation.md", 0) {
+	for _, object := range manifests(t, 0) {
 		if err := c.Create(ctx, object); err != nil {
 			t.Fatalf("%s/%s: %v", object.GetKind(), object.GetName(), err)
 		}
@@ -167,32 +160,14 @@ func (m *member) playRotations(ctx context.Context, t *testing.T) {
 	}
 }
 
-var blocks = regexp.MustCompile("(?s)```yaml\n(.*?)```")
-
-// manifests returns the objects in the nth block of YAML of a guide.
-func manifests(t testing.TB, guide string, n int) []*unstructured.Unstructured {
+// manifests returns the objects in the nth block of YAML of the guide.
+func manifests(t testing.TB, n int) []*unstructured.Unstructured {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join("..", "..", "docs", "guides", guide))
-	if err != nil {
-		t.Fatal(err)
+	all := windlasstest.Manifests(t, windlasstest.Page(t, "guides/fleet-rotation.md"))
+	if len(all) <= n {
+		t.Fatalf("the guide has %d blocks of YAML", len(all))
 	}
-	found := blocks.FindAllSubmatch(content, -1)
-	if len(found) <= n {
-		t.Fatalf("%s has %d blocks of YAML", guide, len(found))
-	}
-	var all []*unstructured.Unstructured
-	decoder := yamlutil.NewYAMLOrJSONDecoder(bytes.NewReader(found[n][1]), 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		err := decoder.Decode(&object.Object)
-		if errors.Is(err, io.EOF) {
-			return all
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", guide, err)
-		}
-		all = append(all, object)
-	}
+	return all[n]
 }
 
 // eventually waits until check returns nothing that is awaited.

@@ -1,15 +1,13 @@
 package nodeimages
 
 import (
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/window"
@@ -67,29 +65,14 @@ func TestTheAPIRefuses(t *testing.T) {
 // TestGuideManifests makes each object of the guide, as it is there.
 func TestGuideManifests(t *testing.T) {
 	t.Parallel()
-	guide, err := os.ReadFile("../../docs/guides/node-images.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	live := windlasstest.Client(t)
-	c := client.NewDryRunClient(client.WithFieldValidation(live, metav1.FieldValidationStrict))
 	shown := map[string]bool{}
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(guide), -1) {
-		manifest := []byte(block[1])
-		var object client.Object = &v1alpha1.NodeImage{}
-		if strings.Contains(block[1], "kind: NodeGroup") {
-			object = &v1alpha1.NodeGroup{}
-		}
-		if err := yaml.UnmarshalStrict(manifest, object); err != nil {
-			t.Errorf("%v in\n%s", err, manifest)
+	for _, object := range windlasstest.Paste(t, windlasstest.Page(t, "guides/node-images.md"), nil) {
+		if object.GetKind() != "NodeImage" {
 			continue
 		}
-		if err := c.Create(t.Context(), object); err != nil {
-			t.Errorf("%v for\n%s", err, manifest)
-		}
-		image, ok := object.(*v1alpha1.NodeImage)
-		if !ok {
-			continue
+		var image v1alpha1.NodeImage
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &image); err != nil {
+			t.Fatal(err)
 		}
 		shown[string(image.Spec.Approval)] = true
 		for _, s := range image.Spec.Sources {

@@ -3,8 +3,6 @@ package nodes
 import (
 	"context"
 	"fmt"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/cloud/karpenter/karpentertest"
@@ -54,7 +51,9 @@ func TestKarpenter(t *testing.T) { //nolint:paralleltest // See start.
 			t.Error(err)
 		}
 	})
-	pasteGuide(t, c)
+	if manifests := windlasstest.Paste(t, windlasstest.Page(t, "guides/node-rotation-karpenter.md"), nil); len(manifests) != 3 {
+		t.Errorf("the guide has %d manifests", len(manifests))
+	}
 	k := &karpentertest.Karpenter{Client: c, NodeLabels: map[string]string{simulated.GroupLabel: s.group, "windlass.dev/node": "simulated", corev1.LabelOSStable: "linux"}}
 	k.Make(t, pool, map[string]any{"nodes": "3", "cpu": "16"})
 	k.SetSize(t, pool, 3)
@@ -89,28 +88,6 @@ func TestKarpenter(t *testing.T) { //nolint:paralleltest // See start.
 	limit, _, _ := unstructured.NestedString(np.Object, "spec", "limits", "nodes")
 	if len(left) != 3 || len(budgets) != 1 || limit != "3" || np.GetAnnotations()["windlass.dev/run"] != "" {
 		t.Errorf("%d machines are left, of %v with the limit %s and %v", len(left), budgets, limit, np.GetAnnotations())
-	}
-}
-
-// pasteGuide makes each object of the guide, as it is there.
-func pasteGuide(t *testing.T, c client.Client) {
-	t.Helper()
-	page, err := os.ReadFile("../../docs/guides/node-rotation-karpenter.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c = client.NewDryRunClient(client.WithFieldValidation(c, metav1.FieldValidationStrict))
-	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
-	for _, block := range blocks {
-		object := &unstructured.Unstructured{}
-		if err := yaml.UnmarshalStrict([]byte(block[1]), &object.Object); err != nil {
-			t.Errorf("%v in\n%s", err, block[1])
-		} else if err := c.Create(t.Context(), object); err != nil {
-			t.Errorf("%v for\n%s", err, block[1])
-		}
-	}
-	if len(blocks) != 3 {
-		t.Errorf("the guide has %d manifests", len(blocks))
 	}
 }
 

@@ -3,16 +3,9 @@ package rollouts
 import (
 	"bytes"
 	"context"
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"os"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -125,31 +118,9 @@ func TestTheAPIServerRefuses(t *testing.T) {
 	}
 }
 
-func page(t *testing.T, path string) string {
-	t.Helper()
-	content, err := os.ReadFile("../../docs/" + path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
-}
-
 // TestGuideManifests makes each object of the guide, as it is there.
 func TestGuideManifests(t *testing.T) {
-	c := client.NewDryRunClient(client.WithFieldValidation(windlasstest.Client(t), metav1.FieldValidationStrict))
-	kinds := map[string]int{}
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(page(t, "guides/installation-rollouts.md"), -1) {
-		object := &unstructured.Unstructured{}
-		if err := yaml.UnmarshalStrict([]byte(block[1]), &object.Object); err != nil {
-			t.Fatalf("%v in\n%s", err, block[1])
-		}
-		if kinds[object.GetKind()]++; object.GetKind() == "Mattermost" {
-			object.SetNamespace("default")
-		}
-		if err := c.Create(t.Context(), object); err != nil {
-			t.Errorf("%v for\n%s", err, block[1])
-		}
-	}
+	kinds := windlasstest.Kinds(windlasstest.Paste(t, windlasstest.Page(t, "guides/installation-rollouts.md"), nil))
 	if kinds["InstallationRollout"] == 0 || kinds["Mattermost"] == 0 {
 		t.Errorf("the guide has %v", kinds)
 	}
@@ -158,34 +129,7 @@ func TestGuideManifests(t *testing.T) {
 // TestRunbookHasReasons: each section is about a reason that there is, and each that needs
 // somebody has one.
 func TestRunbookHasReasons(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), "../../api/fleet/v1alpha1/conditions.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	reasons := map[string]bool{}
-	ast.Inspect(file, func(n ast.Node) bool {
-		if value, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(value.Names[0].Name, "Reason") {
-			if literal, ok := value.Values[0].(*ast.BasicLit); ok {
-				text, _ := strconv.Unquote(literal.Value)
-				reasons[text] = true
-			}
-		}
-		return true
-	})
 	// These pass by themselves, or are what somebody did.
-	for _, reason := range []string{"Rolling", "Soaking", "Paused", "InstallationPaused", "OutsideWindow", "GatePending", "Updating", "RollingBack", "RolledBack", "Aborted", "Succeeded"} {
-		if !reasons[reason] {
-			t.Errorf("there is no reason %s any more", reason)
-		}
-		delete(reasons, reason)
-	}
-	for _, section := range regexp.MustCompile(`(?m)^## (\w+)$`).FindAllStringSubmatch(page(t, "runbooks/rollout.md"), -1) {
-		if !reasons[section[1]] {
-			t.Errorf("there is no reason %s that needs somebody", section[1])
-		}
-		delete(reasons, section[1])
-	}
-	for reason := range reasons {
-		t.Errorf("the runbook says nothing of %s", reason)
-	}
+	windlasstest.RunbookHasReasons(t, "runbooks/rollout.md", "fleet/v1alpha1/conditions.go",
+		"Rolling", "Soaking", "Paused", "InstallationPaused", "OutsideWindow", "GatePending", "Updating", "RollingBack", "RolledBack", "Aborted", "Succeeded")
 }

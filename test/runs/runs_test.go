@@ -6,8 +6,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,10 +14,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"windlass.dev/api/installation/v1beta1"
 	nodes "windlass.dev/api/nodes/v1alpha1"
@@ -36,41 +35,37 @@ const deadline = 90 * time.Second
 
 func TestMain(m *testing.M) { windlasstest.Main(m, nil) }
 
-// TestGuideManifests makes each NodeRotation of the guide, as it is there.
+// inDefault has an object in a namespace that there is.
+func inDefault(object *unstructured.Unstructured) {
+	if object.GetNamespace() != "" {
+		object.SetNamespace(metav1.NamespaceDefault)
+	}
+}
+
+// TestGuideManifests makes each object of the guide, as it is there but for its namespace.
 func TestGuideManifests(t *testing.T) {
 	t.Parallel()
-	guide, err := os.ReadFile("../../docs/guides/windows-gates-notifications.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := client.NewDryRunClient(client.WithFieldValidation(windlasstest.Client(t), metav1.FieldValidationStrict))
 	kinds, count := map[string]bool{}, 0
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(guide), -1) {
-		for manifest := range strings.SplitSeq(block[1], "\n---\n") {
-			if !strings.Contains(manifest, "kind: NodeRotation") {
-				continue
-			}
-			var rotation nodes.NodeRotation
-			if err := yaml.UnmarshalStrict([]byte(manifest), &rotation); err != nil {
-				t.Errorf("%v in\n%s", err, manifest)
-				continue
-			}
-			if err := c.Create(t.Context(), &rotation); err != nil {
-				t.Errorf("%v for\n%s", err, manifest)
-			}
-			if _, err := window.Parse(rotation.Spec.Strategy.Windows); err != nil {
-				t.Error(err)
-			}
-			for _, g := range rotation.Spec.Strategy.Gates {
-				for kind, given := range map[string]bool{
-					"prometheus": g.Prometheus != nil, "http": g.HTTP != nil, "workloads": g.Workloads != nil,
-					"nodeCondition": g.NodeCondition != nil, "installations": g.Installations != nil,
-				} {
-					kinds[kind] = kinds[kind] || given
-				}
-			}
-			count++
+	for _, object := range windlasstest.Paste(t, windlasstest.Page(t, "guides/windows-gates-notifications.md"), inDefault) {
+		if object.GetKind() != "NodeRotation" {
+			continue
 		}
+		var rotation nodes.NodeRotation
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &rotation); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := window.Parse(rotation.Spec.Strategy.Windows); err != nil {
+			t.Error(err)
+		}
+		for _, g := range rotation.Spec.Strategy.Gates {
+			for kind, given := range map[string]bool{
+				"prometheus": g.Prometheus != nil, "http": g.HTTP != nil, "workloads": g.Workloads != nil,
+				"nodeCondition": g.NodeCondition != nil, "installations": g.Installations != nil,
+			} {
+				kinds[kind] = kinds[kind] || given
+			}
+		}
+		count++
 	}
 	for kind, shown := range kinds {
 		if !shown {
