@@ -188,7 +188,7 @@ func deployment(o Options) *unstructured.Unstructured {
 		"ports":           []any{object{"name": "metrics", "containerPort": int64(8443)}, object{"name": "health", "containerPort": int64(8081)}},
 		"livenessProbe":   probe("/healthz"),
 		"readinessProbe":  probe("/readyz"),
-		"resources":       object{"requests": object{"cpu": "50m", "memory": "64Mi"}, "limits": object{"memory": "512Mi"}},
+		"resources":       object{"requests": object{"cpu": "50m", "memory": "64Mi"}, "limits": object{"memory": "1Gi"}},
 		"env":             []any{object{"name": "POD_NAMESPACE", "valueFrom": object{"fieldRef": object{"fieldPath": "metadata.namespace"}}}},
 		"securityContext": object{"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": object{"drop": []any{"ALL"}}},
 	}
