@@ -184,10 +184,12 @@ func (f *fleet) apply(ctx context.Context, objects map[string][]*unstructured.Un
 	})
 }
 
-// until watches one kind until as many objects as there are installations are done.
+// stuck is how long nothing may change.
+const stuck = 10 * time.Minute
+
+// until watches one kind until as many objects as there are installations are done, for as
+// long as it moves.
 func (f *fleet) until(ctx context.Context, gvk schema.GroupVersionKind, done func(*unstructured.Unstructured) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
-	defer cancel()
 	seen := map[string]bool{}
 	lists := func() *unstructured.UnstructuredList {
 		list := &unstructured.UnstructuredList{}
@@ -212,12 +214,17 @@ func (f *fleet) until(ctx context.Context, gvk schema.GroupVersionKind, done fun
 		return err
 	}
 	defer watcher.Stop()
+	late := time.NewTimer(stuck)
+	defer late.Stop()
 	for count(seen) < f.n {
 		select {
 		case event := <-watcher.ResultChan():
+			late.Reset(stuck)
 			if object, ok := event.Object.(*unstructured.Unstructured); ok && object.GetName() == name {
 				seen[object.GetNamespace()] = done(object)
 			}
+		case <-late.C:
+			return fmt.Errorf("%d of %d are done, and nothing changed for %s", count(seen), f.n, stuck)
 		case <-ctx.Done():
 			return fmt.Errorf("%d of %d are done: %w", count(seen), f.n, ctx.Err())
 		}

@@ -28,8 +28,12 @@ type rolloutFigures struct {
 	N         int    `json:"n"`
 	// Seconds is from the making of the roll-out until it has succeeded.
 	Seconds float64 `json:"seconds"`
-	// DecideP99Millis is an upper bound: the edge of the histogram's bucket.
+	// DecideP50Millis and DecideP99Millis are upper bounds: the edges of the histogram's buckets.
+	DecideP50Millis float64 `json:"decide_p50_ms"`
 	DecideP99Millis float64 `json:"decide_p99_ms"`
+	// Decisions are how many were timed, and DecideMeanMillis is their mean.
+	Decisions        uint64  `json:"decisions"`
+	DecideMeanMillis float64 `json:"decide_mean_ms"`
 	// WritesPerInstallation counts what roll-outs write to installations.
 	WritesPerInstallation float64 `json:"writes_per_installation"`
 	// StatusWrites are those of the roll-out's own status.
@@ -106,7 +110,7 @@ func (f *rolloutFigures) roll(ctx context.Context, t *trial, p *process, inFligh
 	if err != nil {
 		return err
 	}
-	f.DecideP99Millis = quantile(families["windlass_rollout_decide_seconds"], .99) * 1000
+	f.decided(families["windlass_rollout_decide_seconds"])
 	if err := f.written(ctx, t, from); err != nil {
 		return err
 	}
@@ -129,7 +133,6 @@ func (f *rolloutFigures) roll(ctx context.Context, t *trial, p *process, inFligh
 
 // succeeds waits until a roll-out has succeeded, for as long as it moves.
 func succeeds(ctx context.Context, c client.Client, r *v1alpha1.InstallationRollout) error {
-	const stuck = 10 * time.Minute
 	updated, moved := int32(0), time.Now()
 	return wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		if err := c.Get(ctx, client.ObjectKeyFromObject(r), r); err != nil {
@@ -164,6 +167,18 @@ func (f *rolloutFigures) written(ctx context.Context, t *trial, from devcluster.
 	}
 	f.WritesPerInstallation = float64(changes) / float64(f.N)
 	return err
+}
+
+func (f *rolloutFigures) decided(family *dto.MetricFamily) {
+	f.DecideP50Millis, f.DecideP99Millis = quantile(family, .5)*1000, quantile(family, .99)*1000
+	for _, metric := range family.GetMetric() {
+		h := metric.GetHistogram()
+		f.Decisions = h.GetSampleCount()
+		for _, bucket := range h.GetBucket() {
+			logf("%d of %d decisions took at most %g ms", bucket.GetCumulativeCount(), f.Decisions, bucket.GetUpperBound()*1000)
+		}
+		f.DecideMeanMillis = h.GetSampleSum() / float64(h.GetSampleCount()) * 1000
+	}
 }
 
 // quantile is the upper edge of the bucket that a share of a histogram lies within.

@@ -44,7 +44,7 @@ type observer = prometheus.Observer
 func newDecided(registry prometheus.Registerer) observer {
 	h := prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "windlass_rollout_decide_seconds", Help: "How long decisions about roll-outs took.",
-		Buckets: []float64{.001, .0025, .005, .01, .02, .03, .04, .05, .1, .25, 1},
+		Buckets: []float64{.001, .0025, .005, .01, .02, .03, .04, .05, .1, .25, .5, 1, 2.5},
 	})
 	registry.MustRegister(h)
 	return h
