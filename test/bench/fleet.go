@@ -218,7 +218,10 @@ func (f *fleet) until(ctx context.Context, gvk schema.GroupVersionKind, done fun
 	defer late.Stop()
 	for count(seen) < f.n {
 		select {
-		case event := <-watcher.ResultChan():
+		case event, open := <-watcher.ResultChan():
+			if !open {
+				return fmt.Errorf("%d of %d are done, and the watch has ended", count(seen), f.n)
+			}
 			late.Reset(stuck)
 			if object, ok := event.Object.(*unstructured.Unstructured); ok && object.GetName() == name {
 				seen[object.GetNamespace()] = done(object)

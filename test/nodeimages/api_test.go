@@ -6,7 +6,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/nodes/v1alpha1"
@@ -66,14 +65,8 @@ func TestTheAPIRefuses(t *testing.T) {
 func TestGuideManifests(t *testing.T) {
 	t.Parallel()
 	shown := map[string]bool{}
-	for _, object := range windlasstest.Paste(t, windlasstest.Page(t, "guides/node-images.md"), nil) {
-		if object.GetKind() != "NodeImage" {
-			continue
-		}
-		var image v1alpha1.NodeImage
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &image); err != nil {
-			t.Fatal(err)
-		}
+	objects := windlasstest.Paste(t, windlasstest.Page(t, "guides/node-images.md"), nil)
+	for _, image := range windlasstest.Of[v1alpha1.NodeImage](t, objects, "NodeImage") {
 		shown[string(image.Spec.Approval)] = true
 		for _, s := range image.Spec.Sources {
 			shown["parameter"] = shown["parameter"] || s.SSMParameter != ""

@@ -15,7 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,15 +44,9 @@ func inDefault(object *unstructured.Unstructured) {
 // TestGuideManifests makes each object of the guide, as it is there but for its namespace.
 func TestGuideManifests(t *testing.T) {
 	t.Parallel()
-	kinds, count := map[string]bool{}, 0
-	for _, object := range windlasstest.Paste(t, windlasstest.Page(t, "guides/windows-gates-notifications.md"), inDefault) {
-		if object.GetKind() != "NodeRotation" {
-			continue
-		}
-		var rotation nodes.NodeRotation
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &rotation); err != nil {
-			t.Fatal(err)
-		}
+	kinds := map[string]bool{}
+	rotations := windlasstest.Of[nodes.NodeRotation](t, windlasstest.Paste(t, windlasstest.Page(t, "guides/windows-gates-notifications.md"), inDefault), "NodeRotation")
+	for _, rotation := range rotations {
 		if _, err := window.Parse(rotation.Spec.Strategy.Windows); err != nil {
 			t.Error(err)
 		}
@@ -65,15 +58,14 @@ func TestGuideManifests(t *testing.T) {
 				kinds[kind] = kinds[kind] || given
 			}
 		}
-		count++
 	}
 	for kind, shown := range kinds {
 		if !shown {
 			t.Errorf("the guide shows no gate %s", kind)
 		}
 	}
-	if count < 8 {
-		t.Errorf("the guide has %d manifests of a NodeRotation", count)
+	if len(rotations) < 8 {
+		t.Errorf("the guide has %d manifests of a NodeRotation", len(rotations))
 	}
 }
 

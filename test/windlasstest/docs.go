@@ -17,6 +17,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -83,6 +84,23 @@ func Paste(t testing.TB, page string, change func(*unstructured.Unstructured)) [
 		}
 	}
 	return objects
+}
+
+// Of are the objects of one kind, as its type has them.
+func Of[T any](t testing.TB, objects []*unstructured.Unstructured, kind string) []T {
+	t.Helper()
+	var all []T
+	for _, object := range objects {
+		if object.GetKind() != kind {
+			continue
+		}
+		var one T
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &one); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, one)
+	}
+	return all
 }
 
 // Kinds counts objects by their kinds.
