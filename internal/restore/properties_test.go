@@ -57,7 +57,7 @@ func TestNothingUnrecordedIsDeleted(t *testing.T) {
 		}
 		ready, _ := w.running()
 		if !ready {
-			t.Errorf("not all runs: Deployment %+v, StatefulSet %+v, MysqlCluster %v", w.now.deployment.Spec.Replicas, w.now.set.Status, w.now.cluster.Object)
+			t.Errorf("not all runs: Deployment %d, StatefulSet %+v, MysqlCluster %v, claims %+v", *w.now.deployment.Spec.Replicas, w.now.set.Status, w.now.cluster.Object, w.now.claims)
 		}
 	})
 }

@@ -190,7 +190,10 @@ func (w *world) runPods() {
 		if claim, exists := w.now.claims[name]; exists && claim.DeletionTimestamp == nil {
 			continue
 		} else if exists {
-			return // The next pod waits until it is gone.
+			// The next pod waits until it is gone, and it goes with the pod that is
+			// there, if one is: that one is replaced some day.
+			delete(w.now.claims, name)
+			return
 		}
 		w.claim(name, set.Spec.Template.Spec.InitContainers[0].Env[0].Value)
 	}
