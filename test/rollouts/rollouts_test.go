@@ -1,7 +1,9 @@
 package rollouts
 
 import (
-	"sync/atomic"
+	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,7 +27,7 @@ func TestWaves(t *testing.T) {
 	c := windlasstest.Client(t)
 	windlass(t, manager.Hooks{})
 	namespace := fleet(t, c, 7)
-	stop, worst := sample(t, c, namespace)
+	flown := sample(t, c, namespace, 1)
 	r := rollout(t, c, "waves", namespace, v1alpha1.InstallationChange{Version: "10.6.0", Env: []corev1.EnvVar{{Name: "OURS", Value: "1"}}}, v1alpha1.RolloutStrategy{
 		Waves: []v1alpha1.InstallationWave{{Size: number(1), SoakSeconds: 3600}, {Size: number(2)}}, MaxInFlight: number(2),
 	})
@@ -39,10 +41,7 @@ func TestWaves(t *testing.T) {
 	done := r.Status.WaveDoneAt.Time
 	edit(t, c, r, func() { r.Spec.Strategy.Waves[0].SoakSeconds = soak })
 	reaches(t, c, r, "done", phase(v1alpha1.Succeeded))
-	stop()
-	if n := worst.Load(); n > 2 {
-		t.Errorf("%d installations were in flight, and 2 may be", n)
-	}
+	flown.within(t, 2)
 	if first.Labels[v1alpha1.GroupLabel] != "waves" || first.Labels[v1alpha1.SequenceLabel] != "1" {
 		t.Errorf("labels %v", first.Labels)
 	}
@@ -80,10 +79,20 @@ func changed(mm *v1beta1.Mattermost) time.Time {
 	return time.Time{}
 }
 
-// sample follows installations and counts the most that were in flight at a time.
-func sample(t *testing.T, c client.WithWatch, namespace string) (stop func(), worst *atomic.Int32) {
+// flights are the installations that were in flight, as one who watches them saw it.
+type flights struct {
+	worst int
+	// seen is what there was to see, for whoever looks into a failure.
+	seen []string
+	stop func()
+}
+
+// sample follows installations until it is stopped. One of them is in flight while it has a
+// change and is not stable; of two leaders, one may report later what it saw earlier, so that
+// with them it is in flight until it was stable with its change for the first time.
+func sample(t *testing.T, c client.WithWatch, namespace string, leaders int) *flights {
 	t.Helper()
-	worst = &atomic.Int32{}
+	f := &flights{}
 	w, err := c.Watch(t.Context(), &v1beta1.MattermostList{}, client.InNamespace(namespace))
 	if err != nil {
 		t.Fatal(err)
@@ -91,19 +100,35 @@ func sample(t *testing.T, c client.WithWatch, namespace string) (stop func(), wo
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		flying := map[string]bool{}
+		flying, landed := map[string]bool{}, map[string]string{}
 		for event := range w.ResultChan() {
 			mm, ok := event.Object.(*v1beta1.Mattermost)
 			if !ok {
 				continue
 			}
-			if delete(flying, mm.Name); mm.Annotations[v1alpha1.ChangeAnnotation] != "" && !stable(mm) {
+			change := mm.Annotations[v1alpha1.ChangeAnnotation]
+			if stable(mm) {
+				landed[mm.Name] = change
+			}
+			if delete(flying, mm.Name); change != "" && !stable(mm) && (leaders == 1 || landed[mm.Name] != change) {
 				flying[mm.Name] = true
 			}
-			worst.Store(max(worst.Load(), int32(len(flying))))
+			f.worst = max(f.worst, len(flying))
+			f.seen = append(f.seen, fmt.Sprintf("%s at %s: generation %d, %s of %d; %d in flight",
+				mm.Name, mm.ResourceVersion, mm.Generation, mm.Status.State, mm.Status.ObservedGeneration, len(flying)))
 		}
 	}()
-	return func() { w.Stop(); <-ended }, worst
+	f.stop = sync.OnceFunc(func() { w.Stop(); <-ended })
+	t.Cleanup(f.stop)
+	return f
+}
+
+// within stops and says if there were more than may be.
+func (f *flights) within(t *testing.T, most int) {
+	t.Helper()
+	if f.stop(); f.worst > most {
+		t.Errorf("%d installations were in flight, and %d may be:\n%s", f.worst, most, strings.Join(f.seen, "\n"))
+	}
 }
 
 const broken = "does-not-exist"
