@@ -211,12 +211,18 @@ func (w *world) giveBack(a Merge) {
 
 // wrote stores what the controller wrote, and looks whether it was allowed to.
 func (w *world) wrote(name string, action plan.Action, mm *installations.Mattermost) {
+	// What is in flight already, such as with a former revision, holds its place: also one
+	// that somebody has woken while another one had that.
+	held := w.flies(w.live[name])
 	w.writes++
 	w.changes++
 	w.store(mm)
 	w.past[name] = []*installations.Mattermost{mm}
 	w.mine[name] = mm.Generation
-	w.check(name, action)
+	if !held {
+		w.checkLimits(name, action)
+	}
+	w.checkWaves(action)
 }
 
 func fieldsOf(value any) object {
@@ -258,21 +264,26 @@ func merge(to, from object) {
 // inFlight are those that are in flight because of the controller and nobody else.
 func (w *world) inFlight(of func(*installations.Mattermost) bool) int {
 	n := 0
-	deadline := time.Duration(*w.rollout.Spec.Strategy.ProgressDeadlineSeconds) * time.Second
 	for name, mm := range w.live {
-		i := Read(mm)
-		if i.Record == nil || i.Settled || i.Deleting || mm.Generation != w.mine[name] || !of(mm) {
-			continue
-		}
-		if failed, _ := i.failed(w.now, deadline); !failed {
+		if mm.Generation == w.mine[name] && of(mm) && w.flies(mm) {
 			n++
 		}
 	}
 	return n
 }
 
-// check wants, after each write, that no limit is exceeded.
-func (w *world) check(name string, action plan.Action) {
+// flies says that an installation is in flight, whoever is to blame.
+func (w *world) flies(mm *installations.Mattermost) bool {
+	i := Read(mm)
+	if i.Record == nil || i.Settled || i.Deleting {
+		return false
+	}
+	failed, _ := i.failed(w.now, time.Duration(*w.rollout.Spec.Strategy.ProgressDeadlineSeconds)*time.Second)
+	return !failed
+}
+
+// checkLimits wants, after each write that puts one in flight, that not too many are.
+func (w *world) checkLimits(name string, action plan.Action) {
 	strategy := w.rollout.Spec.Strategy
 	if n := w.inFlight(func(*installations.Mattermost) bool { return true }); n > strategy.MaxInFlight.IntValue() {
 		w.t.Fatalf("%s: %d are in flight, %d may be", action, n, strategy.MaxInFlight.IntValue())
@@ -284,6 +295,11 @@ func (w *world) check(name string, action plan.Action) {
 			w.t.Fatalf("%s: %d of %s=%s are in flight, %d may be", action, n, l.Label, value, l.MaxInFlight.IntValue())
 		}
 	}
+}
+
+// checkWaves wants, after each write, that no wave has more than its size.
+func (w *world) checkWaves(action plan.Action) {
+	strategy := w.rollout.Spec.Strategy
 	if _, back := action.(Merge); back || int(w.rollout.Status.Wave) >= len(strategy.Waves) {
 		return
 	}
