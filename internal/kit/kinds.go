@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/internal/kit/inventory"
@@ -53,6 +55,29 @@ func Typed[O, L any, PO interface {
 
 // Metadata is a kind of which only the metadata is cached.
 func Metadata(gvk schema.GroupVersionKind) Kind { return Kind{GroupVersionKind: gvk} }
+
+// Stored returns every object of a type that the cache has, as it is there: nobody may change
+// it. To list thousands would copy each. A cache that is confined to namespaces has no such.
+func Stored[O client.Object](ctx context.Context, c cache.Cache, empty O) ([]O, error) {
+	informer, err := c.GetInformer(ctx, empty)
+	if err != nil {
+		return nil, fmt.Errorf("informer of %T: %w", empty, err)
+	}
+	has, ok := informer.(interface{ GetStore() toolscache.Store })
+	if !ok {
+		return nil, fmt.Errorf("the informer of %T has no store", empty)
+	}
+	all := has.GetStore().List()
+	objects := make([]O, 0, len(all))
+	for _, item := range all {
+		object, ok := item.(O)
+		if !ok {
+			return nil, fmt.Errorf("the cache of %T has a %T", empty, item)
+		}
+		objects = append(objects, object)
+	}
+	return objects, nil
+}
 
 // Object returns an empty object in the form in which the cache holds the kind.
 func (k Kind) Object() client.Object {

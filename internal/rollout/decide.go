@@ -25,7 +25,9 @@ type decider struct {
 	recorded *v1alpha1.InstallationRolloutStatus
 	status   *v1alpha1.InstallationRolloutStatus
 	members  []*member
-	// total is how many members are not being deleted, and sizes how many each wave has.
+	// tally counts members by state, total those that are not being deleted, and sizes those
+	// of each wave.
+	tally [states]int
 	total int
 	sizes []int
 	// superseded counts installations by the newer roll-out that has them.
@@ -116,17 +118,7 @@ func (d *decider) nextSequence() int64 {
 	return highest + 1
 }
 
-func (d *decider) count(states ...state) int {
-	n := 0
-	for _, m := range d.members {
-		if slices.Contains(states, m.state) {
-			n++
-		}
-	}
-	return n
-}
-
-func (d *decider) tooMany() bool { return d.count(failed) > d.settings.mayFail(d.total) }
+func (d *decider) tooMany() bool { return d.tally[failed] > d.settings.mayFail(d.total) }
 
 func (d *decider) names(s state) []string {
 	var names []string
@@ -184,7 +176,7 @@ func (d *decider) reached() int {
 func (d *decider) takeAll() {
 	free := d.slots(d.settings.maxInFlight(d.total))
 	blocked := false
-	var awaited []*member
+	awaited := make([]*member, 0, d.tally[awaiting])
 	for _, first := range []bool{true, false} { // What is in flight with a former revision goes first.
 		for _, m := range d.members {
 			if m.state == awaiting && m.wave <= d.reached() && !m.Paused && m.inFlight == first {

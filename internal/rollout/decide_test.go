@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -90,23 +91,29 @@ func TestHashIsStable(t *testing.T) {
 	}
 }
 
-// BenchmarkDecide is a pass over 5000 installations of which many are in flight.
+// BenchmarkDecide is a pass over 5000 installations: one that takes as many as a pass may, and
+// one while as many are in flight as may be.
 func BenchmarkDecide(b *testing.B) {
 	strategy := &v1alpha1.RolloutStrategy{
 		MaxInFlight: new(intstr.FromInt32(100)), ProgressDeadlineSeconds: new(int32(600)), Order: v1alpha1.AtRandom,
 		Limits: []v1alpha1.LabelLimit{{Label: "zone", MaxInFlight: intstr.FromInt32(50)}},
 		Waves:  []v1alpha1.InstallationWave{{Size: new(intstr.FromInt32(4000))}},
 	}
-	w := newWorld(b, 5000, v1alpha1.InstallationRolloutSpec{Change: v1alpha1.InstallationChange{Version: "2"}, Strategy: strategy})
+	w := newWorld(b, 5000, v1alpha1.InstallationRolloutSpec{Change: v1alpha1.InstallationChange{Version: bad}, Strategy: strategy})
 	for range 2 {
 		s := w.observe(fresh)
 		w.rollout = Report(s, Decide(s, w.now), planOutcome, w.now)
 	}
-	s := w.observe(fresh)
-	for b.Loop() {
-		if p := Decide(s, w.now); len(p.Steps) != perPass {
-			b.Fatalf("%d steps", len(p.Steps))
-		}
+	for _, steps := range []int{perPass, 0} {
+		b.Run(fmt.Sprintf("steps=%d", steps), func(b *testing.B) {
+			for s := w.observe(fresh); b.Loop(); {
+				if p := Decide(s, w.now); len(p.Steps) != steps {
+					b.Fatalf("%d steps", len(p.Steps))
+				}
+			}
+		})
+		w.tick(fresh, -1)
+		w.tick(fresh, -1)
 	}
 }
 

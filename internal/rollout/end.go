@@ -80,7 +80,7 @@ func (d *decider) abort() {
 	switch {
 	case d.status.FinishedAt != nil:
 		d.status.Phase = v1alpha1.Aborted
-	case d.count(updating) == 0:
+	case d.tally[updating] == 0:
 		d.finish(v1alpha1.Aborted)
 	default:
 		d.wait("the roll-out", "installations that are updating", v1alpha1.ReasonAborted, "no further one is taken", time.Time{})

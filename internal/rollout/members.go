@@ -23,6 +23,7 @@ const (
 	rolledBack
 	hibernating
 	pendingDeletion
+	states // How many there are.
 )
 
 // member is an installation that a roll-out has.
@@ -84,6 +85,9 @@ func claims(s *Snapshot, revision *v1alpha1.Revision) []claim {
 func (d *decider) find() {
 	revision := d.status.Revision
 	taken := claims(d.s, revision)
+	// There may be thousands: one piece of memory is had sooner than as many.
+	all := make([]member, 0, len(d.s.Installations))
+	d.members = make([]*member, 0, len(d.s.Installations))
 	for _, i := range d.s.Installations {
 		if !d.settings.has(i) {
 			continue
@@ -92,8 +96,10 @@ func (d *decider) find() {
 			d.superseded[by]++
 			continue
 		}
-		m := &member{Installation: i}
+		all = append(all, member{Installation: i})
+		m := &all[len(all)-1]
 		d.stand(m, revision)
+		d.tally[m.state]++
 		d.members = append(d.members, m)
 	}
 	d.sort()
@@ -177,35 +183,28 @@ func (d *decider) sort() {
 // revision has been to, so that it never has more of them than its size, whoever comes and
 // goes; and those last of which nothing can be had now.
 func (d *decider) assign() {
-	var left []*member
+	d.total = len(d.members) - d.tally[pendingDeletion]
+	var touched, free, held []*member
 	for _, m := range d.members {
-		if m.state != pendingDeletion {
-			left = append(left, m)
-		}
-	}
-	d.total = len(left)
-	class := func(m *member) int {
-		switch {
-		case m.touched():
-			return 0
-		case m.held():
-			return 2
-		default:
-			return 1
-		}
-	}
-	bySize := slices.Clone(left)
-	slices.SortStableFunc(bySize, func(a, b *member) int { return cmp.Compare(class(a), class(b)) })
-	d.sizes = make([]int, len(d.settings.waves))
-	for _, m := range left {
 		m.wave = -1
+		switch {
+		case m.state == pendingDeletion:
+		case m.touched():
+			touched = append(touched, m)
+		case m.held():
+			held = append(held, m)
+		default:
+			free = append(free, m)
+		}
 	}
+	left := slices.Concat(touched, free, held)
+	d.sizes = make([]int, len(d.settings.waves))
 	for n, w := range d.settings.waves {
 		room := d.total
 		if w.size != nil {
 			room = scaled(*w.size, d.total, true)
 		}
-		for _, m := range bySize {
+		for _, m := range left {
 			if room > 0 && m.wave < 0 && (w.selector == nil || w.selector.Matches(labels.Set(m.Meta.Labels))) {
 				m.wave = n
 				d.sizes[n]++

@@ -40,9 +40,9 @@ func (d *decider) summarize() {
 
 func (d *decider) counts() {
 	st, before := d.status, d.status.DeepCopy()
-	st.Total, st.PendingDeletion = int32(len(d.members)), int32(d.count(pendingDeletion))
-	st.Updated, st.Updating, st.Failed, st.RolledBack = int32(d.count(updated)), int32(d.count(updating)), int32(d.count(failed)), int32(d.count(rolledBack))
-	st.Hibernating, st.AwaitingUpdate = int32(d.count(hibernating)), int32(d.count(awaiting))
+	st.Total, st.PendingDeletion = int32(len(d.members)), int32(d.tally[pendingDeletion])
+	st.Updated, st.Updating, st.Failed, st.RolledBack = int32(d.tally[updated]), int32(d.tally[updating]), int32(d.tally[failed]), int32(d.tally[rolledBack])
+	st.Hibernating, st.AwaitingUpdate = int32(d.tally[hibernating]), int32(d.tally[awaiting])
 	st.Superseded = 0
 	for _, n := range d.superseded {
 		st.Superseded += int32(n)
@@ -80,7 +80,7 @@ func (d *decider) conditions() {
 			stuck = waitFor(d.waits, personal)
 		}
 	}
-	if stuck == nil && len(d.plan.Steps) == 0 && d.count(updating) == 0 {
+	if stuck == nil && len(d.plan.Steps) == 0 && d.tally[updating] == 0 {
 		stuck = waitFor(d.waits, v1alpha1.ReasonStepFailed) // Nothing else moves.
 	}
 	stalled := stuck != nil && (!Over(st.Phase) || st.Phase == v1alpha1.Succeeded)

@@ -52,7 +52,7 @@ func New(ctx context.Context, host kit.Host, migrates bool) (manager.Runnable, e
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	pokes := make(chan event.GenericEvent, 1)
-	f := &feature{life: ctx, cache: host.Reader, clock: host.Clock, sender: notify.NewSender(host.Client), known: map[types.UID]*rollout.Installation{}, refused: map[types.UID]refusals{}, decided: newDecided(host.Registry)}
+	f := &feature{life: ctx, reader: cached(host.Cache, host.Reader), clock: host.Clock, sender: notify.NewSender(host.Client), refused: map[types.UID]refusals{}, decided: newDecided(host.Registry)}
 	f.gates = probe.NewBeside(probe.New(host.Client), func() {
 		select {
 		case pokes <- event.GenericEvent{Object: &v1alpha1.InstallationRollout{}}:
@@ -90,7 +90,7 @@ func New(ctx context.Context, host kit.Host, migrates bool) (manager.Runnable, e
 // interested are the roll-outs that may have something to do when an installation changes.
 func (f *feature) interested(ctx context.Context, changed client.Object) []types.NamespacedName {
 	var list v1alpha1.InstallationRolloutList
-	if err := f.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+	if err := f.reader.rollouts.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil // The cache is not filled yet, and then every roll-out is still to be looked at.
 	}
 	var names []types.NamespacedName
@@ -106,13 +106,13 @@ func (f *feature) interested(ctx context.Context, changed client.Object) []types
 // feature is what the engine runs.
 type feature struct {
 	life   context.Context //nolint:containedctx // Checks of gates live as long as the process leads.
-	cache  client.Reader
+	reader reader
 	clock  clock.PassiveClock
 	gates  *probe.Beside
 	sender *notify.Sender
 	// known are installations as they were last read, and older those of the older API: of
 	// the one worker.
-	known, older map[types.UID]*rollout.Installation
+	known, older memory
 	decided      observer
 
 	// refused are what was refused lately, by the UID of the roll-out. Whoever does not

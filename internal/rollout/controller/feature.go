@@ -14,7 +14,6 @@ import (
 
 	"windlass.dev/api/fleet/v1alpha1"
 	older "windlass.dev/api/installation/v1alpha1"
-	installations "windlass.dev/api/installation/v1beta1"
 	"windlass.dev/internal/gate"
 	"windlass.dev/internal/kit"
 	"windlass.dev/internal/kit/plan"
@@ -25,7 +24,7 @@ import (
 
 // Observe reads what a decision looks at.
 func (f *feature) Observe(ctx context.Context, r *v1alpha1.InstallationRollout) (rollout.Snapshot, error) {
-	s, err := f.read(ctx, f.cache, r)
+	s, err := f.read(ctx, r)
 	if err != nil {
 		return s, err
 	}
@@ -33,73 +32,6 @@ func (f *feature) Observe(ctx context.Context, r *v1alpha1.InstallationRollout) 
 	due, _ := gate.Due(rollout.Gates(r), r.Status.Gates, f.clock.Now())
 	s.Observed = f.gates.Observe(f.life, r.UID, due) //nolint:contextcheck // A check outlives the pass that asks for it.
 	return s, nil
-}
-
-// read makes a snapshot. Of installations that are as they were, it looks at nothing again.
-func (f *feature) read(ctx context.Context, reader client.Reader, r *v1alpha1.InstallationRollout) (rollout.Snapshot, error) {
-	s := rollout.Snapshot{Rollout: r}
-	var others v1alpha1.InstallationRolloutList
-	var all installations.MattermostList
-	// There may be thousands, and nobody changes what a decision has seen: so they are not copied.
-	if err := reader.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
-		return s, fmt.Errorf("list installations: %w", err)
-	}
-	if err := reader.List(ctx, &others); err != nil {
-		return s, fmt.Errorf("list roll-outs: %w", err)
-	}
-	for i := range others.Items {
-		if others.Items[i].UID != r.UID {
-			s.Others = append(s.Others, others.Items[i])
-		}
-	}
-	if r.Spec.Change.Migrate {
-		return f.readMigrating(ctx, reader, s, all.Items)
-	}
-	known := make(map[types.UID]*rollout.Installation, len(all.Items))
-	s.Installations = make([]*rollout.Installation, 0, len(all.Items))
-	for i := range all.Items {
-		mm := &all.Items[i]
-		one := f.known[mm.UID]
-		if one == nil || one.Meta.ResourceVersion != mm.ResourceVersion {
-			one = rollout.Read(new(*mm)) // A copy, or it would keep all of the list.
-		}
-		known[mm.UID] = one
-		s.Installations = append(s.Installations, one)
-	}
-	f.known = known
-	return s, nil
-}
-
-// readMigrating adds the ClusterInstallations, and the Mattermosts that were some until this
-// roll-out had them migrated.
-func (f *feature) readMigrating(ctx context.Context, reader client.Reader, s rollout.Snapshot, mattermosts []installations.Mattermost) (rollout.Snapshot, error) {
-	var all older.ClusterInstallationList
-	if err := reader.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
-		return s, fmt.Errorf("list ClusterInstallations: %w", err)
-	}
-	known := make(map[types.UID]*rollout.Installation, len(all.Items))
-	there := make(map[string]bool, len(all.Items))
-	for i := range all.Items {
-		ci := &all.Items[i]
-		one := f.older[ci.UID]
-		if one == nil || one.Meta.ResourceVersion != ci.ResourceVersion {
-			one = rollout.ReadOlder(new(*ci))
-		}
-		known[ci.UID], there[one.Name] = one, true
-		s.Installations = append(s.Installations, one)
-	}
-	f.older = known
-	for i := range mattermosts {
-		if one := rollout.ReadMigrated(&mattermosts[i], s.Rollout); one != nil && !there[one.Name] {
-			s.Installations = append(s.Installations, one)
-		}
-	}
-	return s, nil
-}
-
-// Read makes, past any cache, the snapshot of a roll-out, for one look from the command line.
-func Read(ctx context.Context, c client.Reader, r *v1alpha1.InstallationRollout) (rollout.Snapshot, error) {
-	return (&feature{}).read(ctx, c, r)
 }
 
 // Try asks the API server whether it would carry out an action, and changes nothing.
