@@ -18,7 +18,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -192,32 +191,6 @@ func Digest(intent *unstructured.Unstructured, managed []metav1.ManagedFieldsEnt
 // entries of a list by the values of their keys and a decoder that goes by way of
 // a map by the text: a port 443 comes after 80 here and before it there.
 func canonical(fields []byte) []byte {
-	canonicals.Lock()
-	known, ok := canonicals.of[string(fields)]
-	canonicals.Unlock()
-	if ok {
-		return known
-	}
-	content := sortKeys(fields)
-	canonicals.Lock()
-	defer canonicals.Unlock()
-	if len(canonicals.of) >= maxCanonicals {
-		clear(canonicals.of)
-	}
-	canonicals.of[string(fields)] = content
-	return content
-}
-
-// canonicals are field sets that were put in order already: thousands of objects have the same
-// few, and are looked at often. They are 1 to 4 KiB each.
-var canonicals = struct {
-	sync.Mutex
-	of map[string][]byte
-}{of: map[string][]byte{}}
-
-const maxCanonicals = 1024
-
-func sortKeys(fields []byte) []byte {
 	var set map[string]any
 	if err := json.Unmarshal(fields, &set); err != nil {
 		return fields // Not what the API server sends; it is compared as it is.
