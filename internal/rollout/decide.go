@@ -174,7 +174,7 @@ func (d *decider) reached() int {
 
 // takeAll changes as many installations as may be.
 func (d *decider) takeAll() {
-	free := d.slots(d.settings.maxInFlight(d.total))
+	free := d.places()
 	blocked := false
 	awaited := make([]*member, 0, d.tally[awaiting])
 	for _, first := range []bool{true, false} { // What is in flight with a former revision goes first.
@@ -206,7 +206,7 @@ func (d *decider) takeAll() {
 // due are the members that may be changed now as far as they are concerned: those come last
 // that were refused, and are tried again now and then, so that they take nobody's place.
 func (d *decider) due(members []*member) []*member {
-	var first, last []*member
+	first, last := make([]*member, 0, len(members)), []*member(nil)
 	for _, m := range members {
 		r, refused := d.s.Refused[m.Name]
 		switch {

@@ -117,6 +117,34 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
+// TestWhatIsInFlightGetsTheNextRevisionWithinTheLimit: also if all are unstable, whatever for,
+// no more get a revision at a time than may be in flight.
+func TestWhatIsInFlightGetsTheNextRevisionWithinTheLimit(t *testing.T) {
+	t.Parallel()
+	strategy := &v1alpha1.RolloutStrategy{MaxInFlight: number(6), ProgressDeadlineSeconds: new(int32(600))}
+	w := newWorld(t, 6, v1alpha1.InstallationRolloutSpec{Change: v1alpha1.InstallationChange{Version: bad}, Strategy: strategy})
+	w.tick(fresh, -1)
+	w.tick(fresh, -1)
+	if w.changes != 6 {
+		t.Fatalf("%d are in flight", w.changes)
+	}
+	strategy.MaxInFlight, w.rollout.Spec.Change.Version = number(2), "3"
+	w.rollout.Spec.Strategy = strategy
+	w.tick(fresh, -1)
+	for round := 1; round <= 3; round++ {
+		w.tick(fresh, -1)
+		w.tick(fresh, -1)
+		if got := w.changes - 6; got != 2*round {
+			t.Fatalf("%d have the revision after %d rounds of 2", got, round)
+		}
+		for name, mm := range w.live {
+			if mm.Spec.Version == "3" {
+				w.settle(name)
+			}
+		}
+	}
+}
+
 // TestARefusedInstallationTakesNobodysPlace: it waits, and is tried again after all others.
 func TestARefusedInstallationTakesNobodysPlace(t *testing.T) {
 	t.Parallel()

@@ -40,11 +40,20 @@ func (d *decider) rollBack() {
 		d.status.Phase = v1alpha1.RolledBack
 		return
 	}
-	free, left := d.slots(max(d.settings.maxInFlight(d.total), 1)), d.changed()
+	free := d.slots(max(d.settings.maxInFlight(d.total), 1)).without(d.members, flying)
+	left := d.changed()
 	for _, m := range d.due(left) {
-		if !d.s.Rollout.Spec.Paused && len(d.plan.Steps) < perPass && free.take(m) {
-			d.step(m, "the roll-out is rolled back", giveBack)
+		if d.s.Rollout.Spec.Paused || len(d.plan.Steps) == perPass {
+			break
 		}
+		switch {
+		case m.inFlight: // It has its place, and what it gets back is known to work.
+		case free.room(m):
+			free.use(m)
+		default:
+			continue
+		}
+		d.step(m, "the roll-out is rolled back", giveBack)
 	}
 	settling := slices.ContainsFunc(d.members, func(m *member) bool { return m.state == rolledBack && m.inFlight })
 	switch {

@@ -3,6 +3,7 @@ package rollout
 import (
 	"cmp"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -85,9 +86,7 @@ func claims(s *Snapshot, revision *v1alpha1.Revision) []claim {
 func (d *decider) find() {
 	revision := d.status.Revision
 	taken := claims(d.s, revision)
-	// There may be thousands: one piece of memory is had sooner than as many.
-	all := make([]member, 0, len(d.s.Installations))
-	d.members = make([]*member, 0, len(d.s.Installations))
+	var some []member // There may be thousands, which are had sooner by the hundred than one by one.
 	for _, i := range d.s.Installations {
 		if !d.settings.has(i) {
 			continue
@@ -96,8 +95,11 @@ func (d *decider) find() {
 			d.superseded[by]++
 			continue
 		}
-		all = append(all, member{Installation: i})
-		m := &all[len(all)-1]
+		if len(some) == cap(some) {
+			some = make([]member, 0, 256)
+		}
+		some = append(some, member{Installation: i})
+		m := &some[len(some)-1]
 		d.stand(m, revision)
 		d.tally[m.state]++
 		d.members = append(d.members, m)
@@ -214,7 +216,7 @@ func (d *decider) assign() {
 	}
 }
 
-// slots are how many more installations may be in flight.
+// slots are how many more installations may be changed, in all and by the values of labels.
 type slots struct {
 	free   int
 	limits []limit
@@ -225,6 +227,7 @@ type limit struct {
 	free  map[string]int
 }
 
+// slots are as many as there may be.
 func (d *decider) slots(most int) *slots {
 	s := &slots{free: most}
 	for _, given := range d.settings.strategy.Limits {
@@ -239,13 +242,24 @@ func (d *decider) slots(most int) *slots {
 		}
 		s.limits = append(s.limits, l)
 	}
-	for _, m := range d.members {
-		if m.inFlight {
-			s.use(m)
-		}
-	}
 	return s
 }
+
+// without are those that some members leave.
+func (s *slots) without(members []*member, has func(*member) bool) *slots {
+	left := &slots{free: s.free}
+	for _, l := range s.limits {
+		left.limits = append(left.limits, limit{label: l.label, free: maps.Clone(l.free)})
+	}
+	for _, m := range members {
+		if has(m) {
+			left.use(m)
+		}
+	}
+	return left
+}
+
+func flying(m *member) bool { return m.inFlight }
 
 func (s *slots) use(m *member) {
 	s.free--
@@ -254,15 +268,30 @@ func (s *slots) use(m *member) {
 	}
 }
 
-// take reports whether the member may be changed now. One that is in flight already holds
-// its place.
-func (s *slots) take(m *member) bool {
-	if m.inFlight {
-		return true
+func (s *slots) room(m *member) bool {
+	return s.free > 0 && !slices.ContainsFunc(s.limits, func(l limit) bool { return l.free[m.Meta.Labels[l.label]] <= 0 })
+}
+
+// places are those of a revision: one that is in flight already, with a former one, has a
+// place in flight, and yet no more get the revision before it has shown itself.
+type places struct{ inFlight, revision *slots }
+
+func (d *decider) places() places {
+	all := d.slots(d.settings.maxInFlight(d.total))
+	return places{
+		inFlight: all.without(d.members, flying),
+		revision: all.without(d.members, func(m *member) bool { return m.state == updating }),
 	}
-	if s.free <= 0 || slices.ContainsFunc(s.limits, func(l limit) bool { return l.free[m.Meta.Labels[l.label]] <= 0 }) {
+}
+
+// take reports whether the member may be changed now.
+func (p places) take(m *member) bool {
+	if !p.revision.room(m) || !m.inFlight && !p.inFlight.room(m) {
 		return false
 	}
-	s.use(m)
+	p.revision.use(m)
+	if !m.inFlight {
+		p.inFlight.use(m)
+	}
 	return true
 }

@@ -211,18 +211,21 @@ func (w *world) giveBack(a Merge) {
 
 // wrote stores what the controller wrote, and looks whether it was allowed to.
 func (w *world) wrote(name string, action plan.Action, mm *installations.Mattermost) {
-	// What is in flight already, such as with a former revision, holds its place: also one
+	// What is in flight already, such as with a former revision, has its place there: also one
 	// that somebody has woken while another one had that.
-	held := w.flies(w.live[name])
+	placed := w.flies(w.live[name])
 	w.writes++
 	w.changes++
 	w.store(mm)
 	w.past[name] = []*installations.Mattermost{mm}
 	w.mine[name] = mm.Generation
-	if !held {
-		w.checkLimits(name, action)
+	if !placed {
+		w.checkLimits(name, action, func(*installations.Mattermost) bool { return true })
 	}
-	w.checkWaves(action)
+	if _, back := action.(Merge); !back {
+		w.checkLimits(name, action, w.hasRevision)
+		w.checkWaves(action)
+	}
 }
 
 func fieldsOf(value any) object {
@@ -282,25 +285,30 @@ func (w *world) flies(mm *installations.Mattermost) bool {
 	return !failed
 }
 
-// checkLimits wants, after each write that puts one in flight, that not too many are.
-func (w *world) checkLimits(name string, action plan.Action) {
+func (w *world) hasRevision(mm *installations.Mattermost) bool {
+	r := Read(mm).Record
+	return r != nil && r.Sequence == w.rollout.Status.Revision.Sequence
+}
+
+// checkLimits wants that, of some, not too many are in flight.
+func (w *world) checkLimits(name string, action plan.Action, of func(*installations.Mattermost) bool) {
 	strategy := w.rollout.Spec.Strategy
-	if n := w.inFlight(func(*installations.Mattermost) bool { return true }); n > strategy.MaxInFlight.IntValue() {
+	if n := w.inFlight(of); n > strategy.MaxInFlight.IntValue() {
 		w.t.Fatalf("%s: %d are in flight, %d may be", action, n, strategy.MaxInFlight.IntValue())
 	}
 	for _, l := range strategy.Limits {
 		value := w.live[name].Labels[l.Label]
-		n := w.inFlight(func(mm *installations.Mattermost) bool { return mm.Labels[l.Label] == value })
+		n := w.inFlight(func(mm *installations.Mattermost) bool { return mm.Labels[l.Label] == value && of(mm) })
 		if n > l.MaxInFlight.IntValue() {
 			w.t.Fatalf("%s: %d of %s=%s are in flight, %d may be", action, n, l.Label, value, l.MaxInFlight.IntValue())
 		}
 	}
 }
 
-// checkWaves wants, after each write, that no wave has more than its size.
+// checkWaves wants that no wave has more than its size.
 func (w *world) checkWaves(action plan.Action) {
 	strategy := w.rollout.Spec.Strategy
-	if _, back := action.(Merge); back || int(w.rollout.Status.Wave) >= len(strategy.Waves) {
+	if int(w.rollout.Status.Wave) >= len(strategy.Waves) {
 		return
 	}
 	// Those that no selector of a wave so far selects came by the waves of a size.
@@ -315,7 +323,7 @@ func (w *world) checkWaves(action plan.Action) {
 		selected := slices.ContainsFunc(waves, func(wave v1alpha1.InstallationWave) bool {
 			return wave.Selector != nil && slices.Contains(wave.Selector.MatchExpressions[0].Values, mm.Labels["ring"])
 		})
-		if r := Read(mm).Record; r != nil && r.Sequence == w.rollout.Status.Revision.Sequence && mm.DeletionTimestamp == nil && !selected {
+		if w.hasRevision(mm) && mm.DeletionTimestamp == nil && !selected {
 			touched++
 		}
 	}
