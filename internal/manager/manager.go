@@ -53,7 +53,8 @@ const shutdownTimeout = 20 * time.Second
 type Hooks struct {
 	// WrapClient wraps the client that everything is written with.
 	WrapClient func(client.WithWatch) client.WithWatch
-	// WrapReader wraps the cache that everything is read from.
+	// WrapReader wraps the cache that everything is read from, but for the installations that
+	// roll-outs look at, of which there may be thousands.
 	WrapReader func(client.Reader) client.Reader
 	// Registry receives the metrics instead of the process-wide registry.
 	Registry interface {

@@ -52,7 +52,7 @@ func New(ctx context.Context, host kit.Host, migrates bool) (manager.Runnable, e
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	pokes := make(chan event.GenericEvent, 1)
-	f := &feature{life: ctx, reader: cached(host.Cache, host.Reader), clock: host.Clock, sender: notify.NewSender(host.Client), refused: map[types.UID]refusals{}, decided: newDecided(host.Registry)}
+	f := &feature{life: ctx, reader: cached(host.Cache, host.Reader, migrates), clock: host.Clock, sender: notify.NewSender(host.Client), refused: map[types.UID]refusals{}, decided: newDecided(host.Registry)}
 	f.gates = probe.NewBeside(probe.New(host.Client), func() {
 		select {
 		case pokes <- event.GenericEvent{Object: &v1alpha1.InstallationRollout{}}:

@@ -2,11 +2,13 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,13 +27,21 @@ type reader struct {
 	rollouts    client.Reader
 }
 
-// cached reads the cache. There may be thousands, which are not copied.
-func cached(c cache.Cache, rollouts client.Reader) reader {
+// errNotServed is what there is to say of the older API to a cluster that did not know it when
+// Windlass started.
+var errNotServed = errors.New("the cluster did not know ClusterInstallations when Windlass started: install their definition, and restart Windlass")
+
+// cached reads the cache of those kinds that are watched. There may be thousands, which are not
+// copied.
+func cached(c cache.Cache, rollouts client.Reader, migrates bool) reader {
 	return reader{
 		mattermosts: func(ctx context.Context) ([]*installations.Mattermost, error) {
 			return kit.Stored(ctx, c, &installations.Mattermost{})
 		},
 		older: func(ctx context.Context) ([]*older.ClusterInstallation, error) {
+			if !migrates {
+				return nil, errNotServed
+			}
 			return kit.Stored(ctx, c, &older.ClusterInstallation{})
 		},
 		rollouts: rollouts,
@@ -120,28 +130,37 @@ type memory struct {
 }
 
 // remember reads what has changed, and returns all.
-func remember[O client.Object](m *memory, all []O, read func(O) *rollout.Installation) []*rollout.Installation {
+func remember[O interface {
+	client.Object
+	metav1.ObjectMetaAccessor
+}](m *memory, all []O, read func(O) *rollout.Installation) []*rollout.Installation {
 	if m.known == nil {
 		m.known = make(map[types.UID]*rollout.Installation, len(all))
 	}
 	var added []*rollout.Installation
+	changed := false
 	for _, object := range all {
 		was := m.known[object.GetUID()]
-		if was != nil && was.Meta.ResourceVersion == object.GetResourceVersion() {
+		// Not by its version, or an object that is replaced by its like would be kept for ever.
+		if was != nil && metav1.Object(was.Meta) == object.GetObjectMeta() {
 			continue
 		}
 		one := read(object)
-		m.known[object.GetUID()] = one
+		m.known[object.GetUID()], changed = one, true
 		if was == nil {
 			added = append(added, one)
 		}
 	}
-	if len(m.known) > len(all) {
+	if len(m.known) > len(all) { // Some are gone.
+		changed = true
 		there := make(map[types.UID]bool, len(all))
 		for _, object := range all {
 			there[object.GetUID()] = true
 		}
 		maps.DeleteFunc(m.known, func(uid types.UID, _ *rollout.Installation) bool { return !there[uid] })
+	}
+	if !changed {
+		return slices.Clip(m.sorted)
 	}
 	sorted := make([]*rollout.Installation, 0, len(all))
 	for _, was := range m.sorted {
