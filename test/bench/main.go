@@ -65,6 +65,9 @@ func run(ctx context.Context, arguments []string) error {
 	}
 	figures, err := benchmarks[arguments[0]](ctx, arguments[1:])
 	if err != nil {
+		if figures != nil {
+			logf("until then: %+v", figures)
+		}
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(figures)

@@ -28,7 +28,8 @@ type rolloutFigures struct {
 	N         int    `json:"n"`
 	// Seconds is from the making of the roll-out until it has succeeded.
 	Seconds float64 `json:"seconds"`
-	// DecideP50Millis and DecideP99Millis are upper bounds: the edges of the histogram's buckets.
+	// DecideP50Millis and DecideP99Millis are upper bounds: the edges of the histogram's buckets;
+	// -1 for more than the last edge.
 	DecideP50Millis float64 `json:"decide_p50_ms"`
 	DecideP99Millis float64 `json:"decide_p99_ms"`
 	// Decisions are how many were timed, and DecideMeanMillis is their mean.
@@ -111,6 +112,9 @@ func (f *rolloutFigures) roll(ctx context.Context, t *trial, p *process, inFligh
 		return err
 	}
 	f.decided(families["windlass_rollout_decide_seconds"])
+	if f.RSSMiB, err = p.peakMemory(); err != nil {
+		return err
+	}
 	if err := f.written(ctx, t, from); err != nil {
 		return err
 	}
@@ -170,15 +174,23 @@ func (f *rolloutFigures) written(ctx context.Context, t *trial, from devcluster.
 }
 
 func (f *rolloutFigures) decided(family *dto.MetricFamily) {
-	f.DecideP50Millis, f.DecideP99Millis = quantile(family, .5)*1000, quantile(family, .99)*1000
+	f.DecideP50Millis, f.DecideP99Millis = millis(quantile(family, .5)), millis(quantile(family, .99))
 	for _, metric := range family.GetMetric() {
 		h := metric.GetHistogram()
 		f.Decisions = h.GetSampleCount()
 		for _, bucket := range h.GetBucket() {
 			logf("%d of %d decisions took at most %g ms", bucket.GetCumulativeCount(), f.Decisions, bucket.GetUpperBound()*1000)
 		}
-		f.DecideMeanMillis = h.GetSampleSum() / float64(h.GetSampleCount()) * 1000
+		f.DecideMeanMillis = h.GetSampleSum() / max(float64(h.GetSampleCount()), 1) * 1000
 	}
+}
+
+// millis is -1 for what JSON cannot say.
+func millis(seconds float64) float64 {
+	if math.IsInf(seconds, 1) {
+		return -1
+	}
+	return seconds * 1000
 }
 
 // quantile is the upper edge of the bucket that a share of a histogram lies within.

@@ -84,7 +84,9 @@ type flights struct {
 	worst int
 	// seen is what there was to see, for whoever looks into a failure.
 	seen []string
-	stop func()
+	// blind says that the watch ended by itself.
+	blind bool
+	stop  func()
 }
 
 // sample follows installations until it is stopped. One of them is in flight while it has a
@@ -97,7 +99,7 @@ func sample(t *testing.T, c client.WithWatch, namespace string, leaders int) *fl
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
+	stopped, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		flying, landed := map[string]bool{}, map[string]string{}
@@ -117,16 +119,24 @@ func sample(t *testing.T, c client.WithWatch, namespace string, leaders int) *fl
 			f.seen = append(f.seen, fmt.Sprintf("%s at %s: generation %d, %s of %d; %d in flight",
 				mm.Name, mm.ResourceVersion, mm.Generation, mm.Status.State, mm.Status.ObservedGeneration, len(flying)))
 		}
+		select {
+		case <-stopped:
+		default:
+			f.blind = true
+		}
 	}()
-	f.stop = sync.OnceFunc(func() { w.Stop(); <-ended })
+	f.stop = sync.OnceFunc(func() { close(stopped); w.Stop(); <-ended })
 	t.Cleanup(f.stop)
 	return f
 }
 
-// within stops and says if there were more than may be.
+// within stops and says if there were more than may be, or none, which would show nothing.
 func (f *flights) within(t *testing.T, most int) {
 	t.Helper()
-	if f.stop(); f.worst > most {
+	if f.stop(); f.blind || f.worst == 0 {
+		t.Errorf("not all was seen: the watch ended by itself: %t; %d in flight of %d events", f.blind, f.worst, len(f.seen))
+	}
+	if f.worst > most {
 		t.Errorf("%d installations were in flight, and %d may be:\n%s", f.worst, most, strings.Join(f.seen, "\n"))
 	}
 }
