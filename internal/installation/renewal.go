@@ -24,7 +24,8 @@ import (
 // they and their sets get the newer labels besides their own, so that the Service can
 // send to both. A pod that is to go loses them first: only when no requests come to it any
 // more is it stopped. At no time do fewer pods serve than are wanted, or are there more than
-// one beyond that; if an autoscaler sets how many, it may be as many again.
+// one beyond that and those that are stopping; if an autoscaler sets how many, it may be as
+// many again.
 
 // LeavingAnnotation says since when a pod is to get no requests any more.
 const LeavingAnnotation = "windlass.dev/leaving-since"
@@ -240,10 +241,7 @@ func (p OutgoingPod) serves() bool { return p.Ready && p.Routed && !p.Deleting &
 
 // newReplicas has one pod more than wanted, in all.
 func (r renewal) newReplicas(s Snapshot) *int32 {
-	former := int32(0)
-	for _, set := range s.Outgoing.Sets {
-		former += set.Replicas
-	}
+	former := s.Outgoing.former()
 	switch {
 	case r.Stops && len(s.Outgoing.Pods) > 0, selectsOlder(s.Deployment):
 		return new(int32)
@@ -257,6 +255,23 @@ func (r renewal) newReplicas(s Snapshot) *int32 {
 		n = max(n, min(r.Wanted, *s.Deployment.Spec.Replicas))
 	}
 	return &n
+}
+
+// former is how many pods of the former Deployment there are or will be. A set that is to
+// have fewer has more until Kubernetes has stopped them; those that are stopping do not
+// count, as with a Deployment: one on a node that is gone may stay for ever.
+func (o Outgoing) former() int32 {
+	run := map[types.UID]int32{}
+	for _, pod := range o.Pods {
+		if !pod.Deleting {
+			run[pod.Set]++
+		}
+	}
+	n := int32(0)
+	for _, set := range o.Sets {
+		n += max(set.Replicas, run[set.UID])
+	}
+	return n
 }
 
 // adopt gives what the former Deployment left an owner and the newer labels.

@@ -203,7 +203,7 @@ func (w *renewed) apply(t *rapid.T, object *unstructured.Unstructured) {
 
 // step has one of Kubernetes' controllers do something, or time pass.
 func (w *renewed) step(t *rapid.T) {
-	switch rapid.SampledFrom([]string{"orphan", "sets", "new pods", "ready", "time"}).Draw(t, "next") {
+	switch rapid.SampledFrom([]string{"orphan", "sets", "stopped", "new pods", "ready", "time"}).Draw(t, "next") {
 	case "orphan":
 		if w.orphaning {
 			w.orphaning, w.deployment = false, nil
@@ -215,6 +215,8 @@ func (w *renewed) step(t *rapid.T) {
 		for _, name := range slices.Sorted(maps.Keys(w.sets)) {
 			w.scale(w.sets[name])
 		}
+	case "stopped":
+		w.stop()
 	case "new pods":
 		if SelectsNewer(w.deployment) {
 			for int32(len(w.new)) < *w.deployment.Spec.Replicas {
@@ -233,12 +235,28 @@ func (w *renewed) step(t *rapid.T) {
 	}
 }
 
+// stop has the pods that are stopping be gone.
+func (w *renewed) stop() {
+	maps.DeleteFunc(w.pods, func(_ string, pod *OutgoingPod) bool { return pod.Deleting })
+}
+
+// running is how many pods there are that are not stopping.
+func (w *renewed) running() int {
+	n := len(w.new)
+	for _, pod := range w.pods {
+		if !pod.Deleting {
+			n++
+		}
+	}
+	return n
+}
+
 // scale has a set as many pods as it is to have. Which ones go is as Kubernetes chooses.
 func (w *renewed) scale(set *OutgoingSet) {
 	var mine []*OutgoingPod
 	for _, name := range slices.Sorted(maps.Keys(w.pods)) {
-		if w.pods[name].Set == set.UID {
-			mine = append(mine, w.pods[name])
+		if pod := w.pods[name]; pod.Set == set.UID && !pod.Deleting {
+			mine = append(mine, pod)
 		}
 	}
 	rank := func(p *OutgoingPod) int {
@@ -253,7 +271,7 @@ func (w *renewed) scale(set *OutgoingSet) {
 	}
 	slices.SortStableFunc(mine, func(a, b *OutgoingPod) int { return rank(a) - rank(b) })
 	for int32(len(mine)) > set.Replicas {
-		delete(w.pods, mine[0].Name)
+		mine[0].Deleting = true
 		mine = mine[1:]
 	}
 	for int32(len(mine)) < set.Replicas {
@@ -263,7 +281,7 @@ func (w *renewed) scale(set *OutgoingSet) {
 
 // TestRenewal: in whatever order things happen, and wherever it is killed, all pods are
 // replaced in the end, as many as are wanted serve all along, and there is never more than
-// one beyond that.
+// one beyond that, besides those that are stopping.
 func TestRenewal(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -273,7 +291,7 @@ func TestRenewal(t *testing.T) {
 			if n := w.serving(); n < wanted && !w.stops {
 				t.Fatalf("%d of %d serve: %+v, %+v; the Service selects %v", n, wanted, w.seen(w.pods), w.seen(w.new), w.selector)
 			}
-			if n := len(w.pods) + len(w.new); n > wanted+1 {
+			if n := w.running(); n > wanted+1 {
 				t.Fatalf("%d pods for %d", n, wanted)
 			}
 			if w.stops && len(w.pods) > 0 && len(w.new) > 0 {
@@ -301,6 +319,29 @@ func TestRenewal(t *testing.T) {
 	})
 }
 
+// TestFormerPods: a set that is to have fewer pods counts with those that still run.
+func TestFormerPods(t *testing.T) {
+	t.Parallel()
+	pod := OutgoingPod{Set: "old"}
+	stopping := OutgoingPod{Set: "old", Deleting: true}
+	for _, test := range []struct {
+		name     string
+		replicas int32
+		pods     []OutgoingPod
+		want     int32
+	}{
+		{"all run", 2, []OutgoingPod{pod, pod}, 2},
+		{"one is about to be stopped", 1, []OutgoingPod{pod, pod}, 2},
+		{"one is stopping", 1, []OutgoingPod{pod, stopping}, 1},
+		{"one is about to be made", 2, []OutgoingPod{pod}, 2},
+	} {
+		all := Outgoing{Sets: []OutgoingSet{{UID: "old", Replicas: test.replicas}, {UID: "history"}}, Pods: test.pods}
+		if got := all.former(); got != test.want {
+			t.Errorf("%s: %d former pods, want %d", test.name, got, test.want)
+		}
+	}
+}
+
 // settle has everybody do what there is to do.
 func (w *renewed) settle(t *rapid.T) {
 	s := w.snapshot()
@@ -318,6 +359,7 @@ func (w *renewed) settle(t *rapid.T) {
 	for _, name := range slices.Sorted(maps.Keys(w.sets)) {
 		w.scale(w.sets[name])
 	}
+	w.stop()
 	if SelectsNewer(w.deployment) {
 		for int32(len(w.new)) < *w.deployment.Spec.Replicas {
 			w.start(w.new, nil)
