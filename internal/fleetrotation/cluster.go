@@ -117,7 +117,14 @@ func (r *run) advance(row *v1alpha1.ClusterRotation) {
 	if !looked {
 		return
 	}
+	away := row.UnreachableSince != nil
 	reached := r.reach(row, m.Problem)
+	if away && reached {
+		// That it answers again is stored before anything is done in it: when a freeze of it
+		// ends by itself is counted from when it last did not.
+		r.wakeIn(lookSoon)
+		return
+	}
 	if m.Rotation != nil && ours(r.fleet, m.Rotation) {
 		count(row, m.Rotation)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"windlass.dev/api/nodes/v1alpha1"
 	"windlass.dev/internal/admission"
+	"windlass.dev/internal/kit/plan"
 )
 
 // twoWaves is canary, then the rest, two at a time.
@@ -353,5 +354,47 @@ func TestFallen(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestFreezeOfOneThatComesAndGoes: a cluster that did not answer does for a moment, and the
+// process dies just when it has frozen it. That freeze has run out before the cluster is
+// said to be done.
+func TestFreezeOfOneThatComesAndGoes(t *testing.T) {
+	t.Parallel()
+	fleet := twoWaves()
+	fleet.Spec.Waves[0].BakeSeconds = 0
+	fleet.Spec.ClusterTimeoutSeconds, fleet.Spec.FreezeSeconds = new(int32(120)), new(int32(60))
+	a := canary("a")
+	w := newWorld(fleet, a)
+	row := func() v1alpha1.ClusterRotation { return w.fleet.Status.Clusters[0] }
+	pass := func(step func(plan.Action) fate) {
+		w.pass(t, step, ignore)
+		w.now = w.now.Add(time.Second)
+		if over(row()) && w.frozen(a) {
+			t.Fatalf("it is %s and still frozen", row().Phase)
+		}
+	}
+	for len(w.fleet.Status.Clusters) == 0 {
+		w.pass(t, always, ignore)
+	}
+	for row().Phase != v1alpha1.ClusterPreparing {
+		pass(always)
+	}
+	a.unreachable = true
+	pass(always)
+	w.now = row().UnreachableSince.Add(timeout(fleet) - 10*time.Second)
+	a.unreachable = false
+	for !w.frozen(a) {
+		pass(func(action plan.Action) fate {
+			if _, freezes := action.(Freeze); freezes {
+				return crashes
+			}
+			return works
+		})
+	}
+	a.unreachable = true
+	for !over(row()) {
+		pass(always)
 	}
 }
