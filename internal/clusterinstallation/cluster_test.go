@@ -7,6 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,13 +23,16 @@ type cluster struct {
 	ci      *v1alpha1.ClusterInstallation
 	secrets map[string]installation.Secret
 	objects map[plan.Ref]*unstructured.Unstructured
+	// applied are the seconds at which the objects last changed, and now is the present one.
+	applied map[plan.Ref]int64
+	now     int64
 	// rolledOut is the image that all pods of a Deployment last ran.
 	rolledOut map[string]string
 	jobsDone  map[string]bool
 }
 
 func newCluster(stored *v1alpha1.ClusterInstallation) *cluster {
-	return &cluster{ci: stored.DeepCopy(), secrets: facts(), objects: map[plan.Ref]*unstructured.Unstructured{}, rolledOut: map[string]string{}, jobsDone: map[string]bool{}}
+	return &cluster{ci: stored.DeepCopy(), secrets: facts(), objects: map[plan.Ref]*unstructured.Unstructured{}, applied: map[plan.Ref]int64{}, rolledOut: map[string]string{}, jobsDone: map[string]bool{}}
 }
 
 func imageOf(d *unstructured.Unstructured) string {
@@ -43,8 +47,10 @@ func (c *cluster) do(step plan.Step, outcome *plan.Outcome) {
 	switch action := step.Action.(type) {
 	case plan.Apply:
 		ref := plan.RefTo(action.Object)
-		c.objects[ref] = action.Object
-		outcome.Applied[ref] = inventory.Digest(action.Object, managed(), installation.Manager)
+		if c.now++; !equality.Semantic.DeepEqual(c.objects[ref], action.Object) {
+			c.objects[ref], c.applied[ref] = action.Object, c.now
+		}
+		outcome.Applied[ref] = inventory.Digest(action.Object, c.managed(ref), installation.Manager)
 	case plan.Delete:
 		delete(c.objects, action.Ref)
 		if action.Ref.Kind == "Deployment" {
@@ -67,8 +73,9 @@ func (c *cluster) do(step plan.Step, outcome *plan.Outcome) {
 	}
 }
 
-func managed() []metav1.ManagedFieldsEntry {
-	return []metav1.ManagedFieldsEntry{{Manager: installation.Manager, Operation: metav1.ManagedFieldsOperationApply}}
+func (c *cluster) managed(ref plan.Ref) []metav1.ManagedFieldsEntry {
+	at := metav1.Unix(c.applied[ref], 0)
+	return []metav1.ManagedFieldsEntry{{Manager: installation.Manager, Operation: metav1.ManagedFieldsOperationApply, Time: &at, FieldsV1: metav1.NewFieldsV1("{}")}}
 }
 
 // rollOut has all pods run what is wanted of them, and all Jobs succeed.
@@ -126,7 +133,7 @@ func (c *cluster) snapshotOf(stored *v1alpha1.ClusterInstallation) Snapshot {
 	s := observed(c.ci, c.secrets)
 	var jobs []batchv1.Job
 	for ref, object := range c.objects {
-		live := inventory.Live{Ref: ref, UID: types.UID(ref.String()), Managed: managed()}
+		live := inventory.Live{Ref: ref, UID: types.UID(ref.String()), Managed: c.managed(ref)}
 		if len(object.GetOwnerReferences()) > 0 {
 			live.Controller = c.ci.UID
 		}

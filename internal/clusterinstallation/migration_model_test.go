@@ -95,11 +95,11 @@ func (p *pair) controllerOf(ref plan.Ref) types.UID {
 func (p *pair) live() []inventory.Live {
 	var all []inventory.Live
 	for ref := range p.objects {
-		all = append(all, inventory.Live{Ref: ref, UID: types.UID(ref.String()), Managed: managed(), Controller: p.controllerOf(ref)})
+		all = append(all, inventory.Live{Ref: ref, UID: types.UID(ref.String()), Managed: p.managed(ref), Controller: p.controllerOf(ref)})
 	}
 	for name := range p.owners {
 		ref := plan.Ref{Kind: "Secret", Namespace: "ns", Name: name}
-		all = append(all, inventory.Live{Ref: ref, UID: types.UID(ref.String()), Managed: managed(), Controller: p.owners[name]})
+		all = append(all, inventory.Live{Ref: ref, UID: types.UID(ref.String()), Managed: p.managed(ref), Controller: p.owners[name]})
 	}
 	slices.SortFunc(all, func(a, b inventory.Live) int {
 		return slices.Compare([]string{a.Ref.Group, a.Ref.String()}, []string{b.Ref.Group, b.Ref.String()})

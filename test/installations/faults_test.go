@@ -9,10 +9,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -166,6 +168,41 @@ func crash(t *testing.T, namespace, user string, n int, change func()) {
 		}
 	})
 	w.stop(t)
+}
+
+// TestCrashThenTakenBack kills the controller after it has applied an edit and before that
+// is on record. The edit is taken back before the next one starts: what is on record is
+// what is wanted, and not what is there.
+func TestCrashThenTakenBack(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), windlasstest.Client(t)
+	user := grant(t, ns, shipped(t).Rules)
+	is := func(value string) func(mm *v1beta1.Mattermost) {
+		return func(mm *v1beta1.Mattermost) { mm.Spec.Ingress.Annotations = map[string]string{"example.com/is": value} }
+	}
+	w := start(t, ns, user, manager.Hooks{})
+	name := create(t, c, ns, "chat")
+	edit(t, c, name, is("a"))
+	stable(t, c, name)
+	w.stop(t)
+	// The API server tells by the second when an object was changed.
+	made := time.Now().Unix()
+	eventually(t, func(context.Context) (string, error) {
+		if time.Now().Unix() == made {
+			return "the next second", nil
+		}
+		return "", nil
+	})
+	crash(t, ns, user, 1, func() { edit(t, c, name, is("b")) })
+	if now := get(t, c, name, &networkingv1.Ingress{}).Annotations["example.com/is"]; now != "b" {
+		t.Fatalf("the controller was killed before it carried out the edit: it is %q", now)
+	}
+	edit(t, c, name, is("a"))
+	start(t, ns, user, manager.Hooks{})
+	stable(t, c, name)
+	if now := get(t, c, name, &networkingv1.Ingress{}).Annotations["example.com/is"]; now != "a" {
+		t.Errorf("it is %q, and is to be %q", now, "a")
+	}
 }
 
 // TestCrashThenDelete kills the controller after each write of an installation's

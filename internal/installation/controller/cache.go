@@ -192,7 +192,9 @@ func keepManaged(entry metav1.ManagedFieldsEntry, resource, generated bool) (kep
 	default:
 		return entry, false
 	}
-	entry.Time = nil
+	if resource || generated {
+		entry.Time = nil
+	}
 	return entry, true
 }
 

@@ -3,7 +3,7 @@
 // before and written after.
 //
 // The position is kept in the owner's status: for each object a digest of what
-// was applied and of what the API server then recorded as ours. As long as the
+// was applied and of what the API server then recorded as ours, and when. As long as the
 // wanted state and our share of the object's field ownership both still give
 // that digest, the object is as we left it, whatever others added to it and
 // whatever the API server defaulted. So a steady state needs neither a write
@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -164,9 +165,11 @@ func ours(l Live, r Request) bool {
 	return slices.ContainsFunc(l.Managed, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == r.Manager })
 }
 
-// Digest identifies an apply by what was sent and by what the API server holds
-// to be the manager's fields since. It changes when the wanted state changes,
-// and when somebody else takes over, changes or removes one of our fields.
+// Digest identifies an apply by what was sent, by when that last changed the object, and
+// by what the API server holds to be the manager's fields since. It changes when the
+// wanted state changes, and when somebody else takes over, changes or removes one of our
+// fields. The time, to the second, is for a field that got another value from us, of which
+// a crash kept the record: what was wanted before is not there when it is wanted again.
 func Digest(intent *unstructured.Unstructured, managed []metav1.ManagedFieldsEntry, manager string) string {
 	hash := sha256.New()
 	// Marshalling a map sorts its keys, so equal intents give equal bytes.
@@ -181,6 +184,9 @@ func Digest(intent *unstructured.Unstructured, managed []metav1.ManagedFieldsEnt
 		if entry.Manager == manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && entry.FieldsV1 != nil {
 			hash.Write([]byte{0})
 			hash.Write([]byte(entry.APIVersion))
+			if entry.Time != nil {
+				hash.Write([]byte(strconv.FormatInt(entry.Time.Unix(), 10)))
+			}
 			hash.Write(canonical(entry.FieldsV1.GetRawBytes()))
 		}
 	}

@@ -37,16 +37,18 @@ func fields(manager, raw string) metav1.ManagedFieldsEntry {
 	}
 }
 
-// left is an object exactly as the last apply left it.
-func left(object *unstructured.Unstructured) (Live, Digests) {
-	managed := []metav1.ManagedFieldsEntry{fields(manager, `{"f:spec":{}}`)}
+// left is an object exactly as the last apply left it, which changed it at that second.
+func left(object *unstructured.Unstructured, at int) (Live, Digests) {
+	entry := fields(manager, `{"f:spec":{}}`)
+	entry.Time = new(metav1.Unix(int64(at), 0))
+	managed := []metav1.ManagedFieldsEntry{entry}
 	live := Live{Ref: plan.RefTo(object), UID: "uid-" + "1", Controller: owner, Managed: managed}
 	return live, Digests{live.Ref: Digest(object, managed, manager)}
 }
 
 func TestConverge(t *testing.T) {
 	t.Parallel()
-	same, recorded := left(service("a", "x"))
+	same, recorded := left(service("a", "x"), 1)
 	with := func(edit func(*Live)) []Live {
 		live := same
 		live.Managed = slices.Clone(live.Managed)
@@ -79,6 +81,10 @@ func TestConverge(t *testing.T) {
 		},
 		"the intent changed": {
 			request: Request{Wanted: []*unstructured.Unstructured{service("a", "y")}, Live: []Live{same}, Recorded: recorded},
+			want:    []string{"apply Service/a"}, wantWhy: "differs from what was last applied",
+		},
+		"it was something else meanwhile, as after a crash": {
+			request: Request{Wanted: wanted, Recorded: recorded, Live: with(func(l *Live) { l.Managed[0].Time = new(metav1.Unix(2, 0)) })},
 			want:    []string{"apply Service/a"}, wantWhy: "differs from what was last applied",
 		},
 		"the apply is not on record, as after a crash": {
@@ -185,8 +191,8 @@ func TestNext(t *testing.T) {
 }
 
 // TestConvergeEnds plays converging against a world that does as it is told,
-// with a crash after any number of steps: whatever the world was like, it ends
-// with exactly what is wanted, and then there is nothing more to do.
+// with a crash after any number of steps, and others wishes then: whatever the world was
+// like, it ends with exactly what is wanted, and then there is nothing more to do.
 func TestConvergeEnds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -195,13 +201,14 @@ func TestConvergeEnds(t *testing.T) {
 		wanted := map[string]string{}
 		world, recorded := map[plan.Ref]Live{}, Digests{}
 		contents := map[plan.Ref]string{}
+		now := 0
 		for _, name := range names {
 			if rapid.Bool().Draw(t, "wanted "+name) {
 				wanted[name] = value.Draw(t, "value of "+name)
 			}
 			if rapid.Bool().Draw(t, "exists "+name) {
 				have := value.Draw(t, "existing value of "+name)
-				live, digests := left(service(name, have))
+				live, digests := left(service(name, have), now)
 				world[live.Ref], contents[live.Ref] = live, have
 				if rapid.Bool().Draw(t, "recorded "+name) {
 					maps.Copy(recorded, digests)
@@ -238,10 +245,13 @@ func TestConvergeEnds(t *testing.T) {
 				}
 				switch action := step.Action.(type) {
 				case plan.Apply:
-					live, digests := left(action.Object)
-					world[live.Ref] = live
-					contents[live.Ref], _, _ = unstructured.NestedString(action.Object.Object, "spec", "externalName")
-					maps.Copy(outcome.Applied, digests)
+					content, _, _ := unstructured.NestedString(action.Object.Object, "spec", "externalName")
+					was := world[plan.RefTo(action.Object)]
+					if now++; contents[plan.RefTo(action.Object)] != content {
+						was, _ = left(action.Object, now)
+					}
+					world[was.Ref], contents[was.Ref] = was, content
+					outcome.Applied[was.Ref] = Digest(action.Object, was.Managed, manager)
 				case plan.Delete:
 					delete(world, action.Ref)
 					delete(contents, action.Ref)
@@ -249,6 +259,12 @@ func TestConvergeEnds(t *testing.T) {
 			}
 			if !crash { // A crash loses what was not yet recorded.
 				recorded = Next(r, outcome)
+				continue
+			}
+			for _, name := range names {
+				if _, is := wanted[name]; is && rapid.Bool().Draw(t, "another value of "+name) {
+					wanted[name] = value.Draw(t, "value of "+name)
+				}
 			}
 		}
 		want := map[plan.Ref]string{}
