@@ -25,15 +25,17 @@ type Prepare struct {
 func (p Prepare) String() string { return "prepare Mattermost/" + p.Mattermost.Name }
 
 // Retire deletes one of the two resources, and nothing that it owns, provided that
-// the API server shows no object of which it is an owner, and that the other is there.
+// the API server shows no object of which it is an owner, and that the other is as it was
+// decided about: if it was edited, it may not be stable any more.
 type Retire struct {
 	Ref plan.Ref
 	UID types.UID
-	// ResourceVersion is the one that was decided about.
+	// ResourceVersion is the one that was decided about, as is the heir's.
 	ResourceVersion string
 	// Heir is the other resource.
-	Heir    plan.Ref
-	HeirUID types.UID
+	Heir        plan.Ref
+	HeirUID     types.UID
+	HeirVersion string
 }
 
 func (r Retire) String() string { return "retire " + r.Ref.String() }
@@ -251,7 +253,7 @@ func (s Snapshot) handOver(c *course) {
 		c.Message, c.Why = takesOver, "The Mattermost has the objects and is stable."
 		c.Action = Retire{
 			Ref: resourceRef("ClusterInstallation", ci.Namespace, ci.Name), UID: ci.UID, ResourceVersion: ci.ResourceVersion,
-			Heir: resourceRef("Mattermost", mm.Namespace, mm.Name), HeirUID: mm.UID,
+			Heir: resourceRef("Mattermost", mm.Namespace, mm.Name), HeirUID: mm.UID, HeirVersion: mm.ResourceVersion,
 		}
 	}
 	if mm.Status.Error != "" && c.Action == nil {
@@ -300,7 +302,7 @@ func (s Snapshot) settle(c course, left int) course {
 		c.Why = "The ClusterInstallation has its objects back."
 		c.Action = Retire{
 			Ref: resourceRef("Mattermost", mm.Namespace, mm.Name), UID: mm.UID, ResourceVersion: mm.ResourceVersion,
-			Heir: resourceRef("ClusterInstallation", ci.Namespace, ci.Name), HeirUID: ci.UID,
+			Heir: resourceRef("ClusterInstallation", ci.Namespace, ci.Name), HeirUID: ci.UID, HeirVersion: ci.ResourceVersion,
 		}
 	case mm == nil || mm.UID != c.Mattermost:
 		c.Phase, c.Message = v1alpha1.MigrationReverted, "The migration was reverted: the ClusterInstallation has its objects back, and the Mattermost is gone."

@@ -291,15 +291,15 @@ func (p *pair) retire(t *rapid.T, action Retire) error {
 	}
 	switch {
 	case action.Ref.Kind == "Mattermost":
-		if p.mm == nil || p.mm.ResourceVersion != action.ResourceVersion {
+		if p.mm == nil || p.mm.ResourceVersion != action.ResourceVersion || p.ci.ResourceVersion != action.HeirVersion {
 			return fmt.Errorf("conflict")
 		}
 		p.mm = nil
 		p.touchMM()
 	case p.ciGone || p.ci.ResourceVersion != action.ResourceVersion:
 		return fmt.Errorf("conflict")
-	case p.mm == nil || p.mm.UID != action.HeirUID:
-		return fmt.Errorf("no heir")
+	case p.mm == nil || p.mm.UID != action.HeirUID || p.mm.ResourceVersion != action.HeirVersion:
+		return fmt.Errorf("no heir, or another one")
 	default:
 		if !meta.IsStatusConditionTrue(p.mm.Status.Conditions, v1beta1.ConditionReady) {
 			t.Fatalf("the ClusterInstallation goes before the Mattermost is ready: %+v", p.mm.Status)

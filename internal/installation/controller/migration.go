@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -111,6 +112,9 @@ func retire(ctx context.Context, w *kit.Writer, action clusterinstallation.Retir
 	}
 	if heir.UID != action.HeirUID || heir.DeletionTimestamp != nil {
 		return fmt.Errorf("%s, which is to have its objects, is not the one it was, or is being deleted", action.Heir)
+	}
+	if heir.ResourceVersion != action.HeirVersion {
+		return apierrors.NewConflict(kind.GroupVersion().WithResource(kind.Kind).GroupResource(), heir.Name, errors.New("it was changed in the meantime"))
 	}
 	left, err := dependents(ctx, w.Client(), action.Ref.Namespace, action.UID)
 	if err != nil {
