@@ -49,6 +49,13 @@ func (r *run) reach(row *v1alpha1.ClusterRotation, problem *Problem) bool {
 	return false
 }
 
+// away reports whether a cluster is on record as one that does not answer.
+func (r *run) away(name string) bool {
+	return slices.ContainsFunc(r.s.Fleet.Status.Clusters, func(row v1alpha1.ClusterRotation) bool {
+		return row.Name == name && row.UnreachableSince != nil
+	})
+}
+
 // gone reports whether a cluster could not be used for longer than it may.
 func (r *run) gone(row *v1alpha1.ClusterRotation) bool {
 	return row.UnreachableSince != nil && !r.now.Before(row.UnreachableSince.Add(timeout(r.fleet)))
@@ -117,14 +124,7 @@ func (r *run) advance(row *v1alpha1.ClusterRotation) {
 	if !looked {
 		return
 	}
-	away := row.UnreachableSince != nil
 	reached := r.reach(row, m.Problem)
-	if away && reached {
-		// That it answers again is stored before anything is done in it: when a freeze of it
-		// ends by itself is counted from when it last did not.
-		r.wakeIn(lookSoon)
-		return
-	}
 	if m.Rotation != nil && ours(r.fleet, m.Rotation) {
 		count(row, m.Rotation)
 	}
@@ -189,6 +189,12 @@ func (r *run) hold(row *v1alpha1.ClusterRotation, m Member) bool {
 			r.wakeAt(due)
 			return true
 		}
+	}
+	if r.away(row.Name) {
+		// That it answers again is stored first: when a freeze that cannot be lifted ends by
+		// itself is counted from since when the cluster does not answer.
+		r.wakeIn(lookSoon)
+		return held != nil
 	}
 	lease := admission.Hold(m.Freeze, m.Namespace, by, lasts, now)
 	metav1.SetMetaDataLabel(&lease.ObjectMeta, v1alpha1.FleetRotationLabel, string(r.fleet.UID))
