@@ -1,11 +1,15 @@
 package clusterinstallation
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 
@@ -321,6 +325,29 @@ func TestRefused(t *testing.T) {
 				t.Error("the installation does not go on")
 			}
 		})
+	}
+}
+
+// TestConflictIsNotTold: if the resource that is to stay was changed since it was looked at,
+// the other is not deleted in this pass, and that is nobody's concern.
+func TestConflictIsNotTold(t *testing.T) {
+	t.Parallel()
+	s := observed(chat(nil), facts())
+	s.exists("chat", "i:1", true)
+	decided := Decide(s, somewhen)
+	retire := plan.Step{Action: Retire{Ref: plan.RefOf(deploymentKind, "ns", "chat")}}
+	quiet := Report(s, decided, plan.Outcome{}, somewhen)
+	for title, c := range map[string]struct {
+		err  error
+		told bool
+	}{
+		"a conflict":    {apierrors.NewConflict(schema.GroupResource{Resource: "mattermosts"}, "chat", errors.New("it was changed")), false},
+		"another error": {errors.New("it is still an owner of Secret/db"), true},
+	} {
+		after := Report(s, decided, plan.Outcome{Failed: []plan.Failure{{Step: retire, Err: c.err}}}, somewhen)
+		if told := !reflect.DeepEqual(quiet, after); told != c.told {
+			t.Errorf("%s is told: %v; the status is %+v", title, told, after.Status)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -23,6 +24,11 @@ const messageLimit = 1024
 // Report returns a copy of the resource with the status it should now have.
 func Report(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1alpha1.ClusterInstallation {
 	c := s.courseOf(p)
+	// What has changed since it was looked at is looked at again at once.
+	outcome.Failed = slices.DeleteFunc(slices.Clone(outcome.Failed), func(failure plan.Failure) bool {
+		_, retires := failure.Step.Action.(Retire)
+		return retires && apierrors.IsConflict(failure.Err)
+	})
 	if c.Stands {
 		return c.stand(s.ClusterInstallation, outcome, now)
 	}

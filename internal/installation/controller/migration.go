@@ -101,6 +101,13 @@ func prepare(ctx context.Context, w *kit.Writer, action clusterinstallation.Prep
 // retire deletes one of the two resources when the API server shows that it has nothing
 // any more. What it owns in spite of that stays: it is deleted without its dependents.
 func retire(ctx context.Context, w *kit.Writer, action clusterinstallation.Retire) error {
+	left, err := dependents(ctx, w.Client(), action.Ref.Namespace, action.UID)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("it is still an owner of %s: have them owned by %s, or by nobody", strings.Join(left, ", "), action.Heir)
+	}
 	heir := &metav1.PartialObjectMetadata{}
 	kind, ok := written.Find(action.Heir.GroupKind())
 	if !ok {
@@ -115,13 +122,6 @@ func retire(ctx context.Context, w *kit.Writer, action clusterinstallation.Retir
 	}
 	if heir.ResourceVersion != action.HeirVersion {
 		return apierrors.NewConflict(kind.GroupVersion().WithResource(kind.Kind).GroupResource(), heir.Name, errors.New("it was changed in the meantime"))
-	}
-	left, err := dependents(ctx, w.Client(), action.Ref.Namespace, action.UID)
-	if err != nil {
-		return err
-	}
-	if len(left) > 0 {
-		return fmt.Errorf("it is still an owner of %s: have them owned by %s, or by nobody", strings.Join(left, ", "), action.Heir)
 	}
 	return w.Delete(ctx, plan.Delete{Ref: action.Ref, UID: action.UID, ResourceVersion: action.ResourceVersion, Orphan: true})
 }
