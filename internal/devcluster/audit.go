@@ -86,6 +86,9 @@ func (a *Audit) Mark(ctx context.Context) (Mark, error) {
 		}
 		at := bytes.LastIndex(content, []byte(id))
 		if at < 0 {
+			if now, err := os.Stat(a.path); err == nil && !os.SameFile(mark.file, now) {
+				return false, fmt.Errorf("%s began anew after %d MiB meanwhile: mark it again", a.path, auditLogMiB)
+			}
 			return false, nil
 		}
 		end := bytes.IndexByte(content[at:], '\n')
