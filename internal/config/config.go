@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -55,7 +56,8 @@ type Installations struct {
 	// Disabled switches the controller off.
 	Disabled bool `json:"disabled,omitempty"`
 	// Concurrency is how many installations are looked at at the same time, 1 to
-	// 200. Also read from MAX_RECONCILE_CONCURRENCY.
+	// 200; by default two for each processor, and at most 20. Also read from
+	// MAX_RECONCILE_CONCURRENCY.
 	Concurrency int `json:"concurrency,omitempty"`
 	// Shape is that of new installations which do not say theirs: Standard, the
 	// default, or Strict, which equals what the Mattermost Operator makes.
@@ -153,6 +155,12 @@ type Log struct {
 	Format string `json:"format,omitempty"`
 }
 
+// concurrency is how many installations are looked at at the same time by default: two for
+// each processor, since most wait for answers. More of them than the processors keep up
+// with get in each other's way, and in that of a decision about all of them, which waits
+// behind each that has something to compute (docs/measurements.md).
+func concurrency(processors int) int { return min(2*processors, 20) }
+
 // Default is the configuration of a cluster that was told nothing.
 func Default() Configuration {
 	return Configuration{
@@ -161,7 +169,7 @@ func Default() Configuration {
 		Namespace:  "windlass-system",
 		Resync:     metav1.Duration{Duration: 10 * time.Hour},
 		Installations: Installations{
-			Concurrency: 20,
+			Concurrency: concurrency(runtime.GOMAXPROCS(0)),
 			Shape:       "Standard",
 			Lease:       Lease{Namespace: "mattermost-operator", Name: "b78a986e.mattermost.com"},
 		},
