@@ -335,7 +335,7 @@ func TestConflictIsNotTold(t *testing.T) {
 	s := observed(chat(nil), facts())
 	s.exists("chat", "i:1", true)
 	decided := Decide(s, somewhen)
-	retire := plan.Step{Action: Retire{Ref: plan.RefOf(deploymentKind, "ns", "chat")}}
+	retire := plan.Step{Action: Retire{Ref: resourceRef("Mattermost", "ns", "chat")}}
 	quiet := Report(s, decided, plan.Outcome{}, somewhen)
 	for title, c := range map[string]struct {
 		err  error

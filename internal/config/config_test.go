@@ -68,6 +68,16 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestConcurrency: as many as processors keep up with, and not more than were ever of use.
+func TestConcurrency(t *testing.T) {
+	t.Parallel()
+	for processors, want := range map[int]int{1: 2, 2: 4, 8: 16, 64: 20} {
+		if got := concurrency(processors); got != want {
+			t.Errorf("%d processors: %d, want %d", processors, got, want)
+		}
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	cfg, notes, err := Load("", environment(map[string]string{

@@ -1,10 +1,15 @@
 package devcluster
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"k8s.io/client-go/rest"
 )
 
 // FuzzParseAudit: a line of the log is about a request, about something else, or
@@ -54,5 +59,45 @@ func TestAuditKnowsThatItBeganAnew(t *testing.T) {
 	to = write(line)
 	if _, err := a.Since(from, to, "somebody"); err == nil || !strings.Contains(err.Error(), "began anew") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestMark: the place behind the marker, or at once that it is in a log that began anew.
+func TestMark(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	before := "{}\n"
+	for anew, want := range map[bool]string{false: "", true: "began anew"} {
+		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if anew {
+				if err := os.Rename(path, path+".1"); err != nil {
+					t.Error(err)
+				}
+			}
+			log, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer log.Close()
+			if _, err := fmt.Fprintf(log, "{%q: %q}\n", "userAgent", r.UserAgent()); err != nil {
+				t.Error(err)
+			}
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, "{}")
+		}))
+		mark, err := (&Audit{path: path, client: &rest.Config{Host: server.URL}}).Mark(t.Context())
+		server.Close()
+		if want == "" {
+			info, statErr := os.Stat(path)
+			if err != nil || statErr != nil || mark.at != info.Size() {
+				t.Errorf("marked at %d: %v, %v", mark.at, err, statErr)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error is %v", err)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
@@ -193,6 +195,49 @@ func TestMigration(t *testing.T) {
 				t.Errorf("status after an upgrade: %+v", mm.Status)
 			}
 		})
+	}
+}
+
+// TestMigrationOfWhatIsEdited: the Mattermost is given another version at the last moment,
+// between the decision that the ClusterInstallation can go and its deletion. It goes when the
+// Mattermost is stable with that.
+func TestMigrationOfWhatIsEdited(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), windlasstest.Client(t)
+	name := types.NamespacedName{Namespace: ns, Name: "chat"}
+	var edited, early atomic.Bool
+	hooks := manager.Hooks{WrapClient: func(wrapped client.WithWatch) client.WithWatch {
+		return interceptor.NewClient(wrapped, interceptor.Funcs{
+			// Nothing but the audit before the deletion lists past the cache.
+			List: func(ctx context.Context, inner client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+				var mm v1beta1.Mattermost
+				if c.Get(ctx, name, &mm) == nil && edited.CompareAndSwap(false, true) {
+					mm.Spec.Version = "10.6.0"
+					if err := c.Update(ctx, &mm); err != nil {
+						return err
+					}
+				}
+				return inner.List(ctx, list, opts...)
+			},
+			Delete: func(ctx context.Context, inner client.WithWatch, object client.Object, opts ...client.DeleteOption) error {
+				if object.GetObjectKind().GroupVersionKind().Kind == "ClusterInstallation" {
+					var mm v1beta1.Mattermost
+					if err := c.Get(ctx, name, &mm); err != nil || mm.Status.State != v1beta1.Stable || mm.Status.Version != "10.6.0" {
+						early.Store(true)
+					}
+				}
+				return inner.Delete(ctx, object, opts...)
+			},
+		})
+	}}
+	start(t, ns, grant(t, ns, shipped(t).Rules), hooks)
+	older(t, c, ns, "external stores")
+	migrate(t, c, name, true)
+	if mm := migrated(t, c, name); mm.Status.Version != "10.6.0" {
+		t.Errorf("status: %+v", mm.Status)
+	}
+	if !edited.Load() || early.Load() {
+		t.Errorf("the Mattermost was edited: %v; the ClusterInstallation went before it was stable: %v", edited.Load(), early.Load())
 	}
 }
 
