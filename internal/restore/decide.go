@@ -21,13 +21,20 @@ import (
 // no event tells.
 const unservedRetry = time.Minute
 
+// podsRetry is how soon to look again for pods that were told to end, which are not watched.
+const podsRetry = 2 * time.Second
+
 // Decide says what to do next about one restore, and why not more. What is done follows
 // from the phase on record only: a pass that goes on to the next one does nothing else.
 func Decide(s Snapshot, now time.Time) plan.Plan {
 	c := assess(s, now)
 	p := plan.Plan{Steps: c.steps, Status: c}
-	if !Ended(s.Restore) && !s.Served {
+	switch {
+	case Ended(s.Restore):
+	case !s.Served:
 		p.Wake = unservedRetry
+	case len(s.Pods) > 0:
+		p.Wake = podsRetry
 	}
 	p.Why = []plan.Note{{Subject: "MattermostRestoreDB/" + s.Restore.Name, Reason: c.said.Reason, Message: c.said.Message}}
 	return p

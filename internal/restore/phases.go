@@ -34,7 +34,7 @@ func (c *course) stopMattermost() {
 		c.wait(true)
 		return
 	}
-	c.waits(v1alpha1.ReasonRestoring, "The pods of Mattermost have to go."+c.installationSays())
+	c.waits(v1alpha1.ReasonRestoring, "The pods of Mattermost have to go."+c.s.podsSay()+c.installationSays())
 	if c.s.acknowledged() && c.s.podsGone() {
 		c.next.Phase = v1alpha1.RestoreStoppingDatabase
 	}
@@ -62,7 +62,7 @@ func (c *course) deleteVolumes() {
 		c.stalls(refused.Reason, refused.Message)
 		return
 	case !c.stands():
-		c.waits(v1alpha1.ReasonRestoring, "The claims with the old data are deleted when no pod of the installation and its database runs."+c.installationSays())
+		c.waits(v1alpha1.ReasonRestoring, "The claims with the old data are deleted when no pod of the installation and its database runs."+c.s.podsSay()+c.installationSays())
 		return
 	}
 	left := c.deleteRecorded()

@@ -73,7 +73,7 @@ func (w *world) move(t *rapid.T, name string, behind func() int) {
 	r := w.now.restores[name]
 	switch rapid.IntRange(0, 18).Draw(t, "move") {
 	case 0, 1, 2, 3, 4, 13, 14:
-		w.operate(rapid.IntRange(0, 3).Draw(t, "who"))
+		w.operate(rapid.IntRange(0, 4).Draw(t, "who"))
 	case 5, 6, 7, 15, 16:
 		w.pass(name, behind, rapid.IntRange(-1, 3).Draw(t, "killed after"))
 	case 8:

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,9 @@ type Snapshot struct {
 	Mattermost bool
 	// Deployments are those that the installation controls.
 	Deployments []appsv1.Deployment
+	// Pods names those of the installation that have not ended, also ones that were told to:
+	// past any cache, and after the Deployments, if Destroys.
+	Pods []string
 	// Served says that the cluster knows databases of the MySQL operator.
 	Served bool
 	// Cluster is the MysqlCluster, and StatefulSet is what its operator made of it; nil
@@ -61,6 +65,16 @@ func Ended(r *v1alpha1.MattermostRestoreDB) bool {
 		return true
 	case "":
 		return r.Status.State == v1alpha1.Finished
+	default:
+		return false
+	}
+}
+
+// Destroys reports whether the restore is in a phase that destroys data, or leads there.
+func Destroys(r *v1alpha1.MattermostRestoreDB) bool {
+	switch r.Status.Phase {
+	case v1alpha1.RestoreStoppingMattermost, v1alpha1.RestoreStoppingDatabase, v1alpha1.RestoreDeletingVolumes:
+		return true
 	default:
 		return false
 	}
@@ -171,7 +185,9 @@ func (s Snapshot) acknowledged() bool {
 	return known != nil && known.UID == s.Restore.UID
 }
 
-// podsGone says that no Deployment of the installation has or wants pods.
+// podsGone says that no Deployment of the installation has or wants pods, and none is left.
+// The count of a Deployment leaves out pods that were told to end, which may still write:
+// for as long as it takes them, or for ever on a node that does not answer.
 func (s Snapshot) podsGone() bool {
 	for i := range s.Deployments {
 		d := &s.Deployments[i]
@@ -179,7 +195,20 @@ func (s Snapshot) podsGone() bool {
 			return false
 		}
 	}
-	return true
+	return len(s.Pods) == 0
+}
+
+// podsSay names the pods that are left, for a message.
+func (s Snapshot) podsSay() string {
+	const most = 5
+	switch n := len(s.Pods); {
+	case n == 0:
+		return ""
+	case n > most:
+		return fmt.Sprintf(" Left are %s and %d more.", strings.Join(s.Pods[:most], ", "), n-most)
+	default:
+		return " Left are " + strings.Join(s.Pods, ", ") + "."
+	}
 }
 
 // replicas is how many the MysqlCluster asks for; less than 0 when it does not say.

@@ -34,14 +34,17 @@ type state struct {
 	installation *v1alpha1.ClusterInstallation
 	restores     map[string]*v1alpha1.MattermostRestoreDB
 	deployment   appsv1.Deployment
-	cluster      *unstructured.Unstructured
-	set          *appsv1.StatefulSet
-	claims       map[string]corev1.PersistentVolumeClaim
-	secrets      map[string]bool
+	// ending are pods of Mattermost that were told to end, and still write.
+	ending  []string
+	cluster *unstructured.Unstructured
+	set     *appsv1.StatefulSet
+	claims  map[string]corev1.PersistentVolumeClaim
+	secrets map[string]bool
 }
 
 func (s state) copy() state {
 	s.installation, s.cluster, s.set = s.installation.DeepCopy(), s.cluster.DeepCopy(), s.set.DeepCopy()
+	s.ending = slices.Clone(s.ending)
 	s.restores, s.claims, s.secrets = maps.Clone(s.restores), maps.Clone(s.claims), maps.Clone(s.secrets)
 	for name, r := range s.restores {
 		s.restores[name] = r.DeepCopy()
@@ -56,7 +59,9 @@ type world struct {
 	// past are states that a cache may still show.
 	past []state
 	uids int
-	time time.Time
+	// lasts is how many moves it takes until pods end.
+	lasts int
+	time  time.Time
 	// retained are the UIDs of claims whose volumes stay.
 	retained map[types.UID]bool
 	// deleted are the claims that restores deleted.
@@ -112,15 +117,19 @@ func (w *world) make(name string) *v1alpha1.MattermostRestoreDB {
 // operate lets the controller of installations, the MySQL operator, and Kubernetes each make
 // one move; which of them is drawn.
 func (w *world) operate(who int) {
-	switch who % 4 {
+	switch who % 5 {
 	case 0:
 		w.carryOut()
 	case 1:
 		w.runDatabase()
 	case 2:
 		w.runPods()
-	default:
+	case 3:
 		w.collect()
+	default: // Pods that were told to end take their time.
+		if w.lasts--; w.lasts <= 0 {
+			w.now.ending = nil
+		}
 	}
 }
 
@@ -182,6 +191,9 @@ func (w *world) runDatabase() {
 func (w *world) runPods() {
 	d, set := &w.now.deployment, w.now.set
 	if d.Spec.Replicas != nil {
+		for i := *d.Spec.Replicas; i < d.Status.Replicas; i++ {
+			w.now.ending, w.lasts = append(w.now.ending, fmt.Sprintf("chat-%d", i)), 20
+		}
 		d.Status.Replicas, d.Status.ObservedGeneration = *d.Spec.Replicas, d.Generation
 	}
 	n := *set.Spec.Replicas
@@ -236,7 +248,7 @@ func (w *world) remove(name string) {
 // settle is everybody but restores, until all is still.
 func (w *world) settle() {
 	for range 4 {
-		for who := range 4 {
+		for who := range 5 {
 			w.operate(who)
 		}
 	}
@@ -265,6 +277,12 @@ func (w *world) snapshot(name string, at func() int) restore.Snapshot {
 	}
 	deployment := see().deployment
 	s.Deployments = []appsv1.Deployment{*deployment.DeepCopy()}
+	if restore.Destroys(r) {
+		for i := range w.now.deployment.Status.Replicas {
+			s.Pods = append(s.Pods, fmt.Sprintf("chat-%d", i))
+		}
+		s.Pods = append(s.Pods, w.now.ending...)
+	}
 	s.Cluster, s.StatefulSet = see().cluster.DeepCopy(), see().set.DeepCopy()
 	claims := see().claims
 	for _, claim := range slices.Sorted(maps.Keys(claims)) {
@@ -337,6 +355,9 @@ func (w *world) delete(s restore.Snapshot, action plan.Delete) {
 	}
 	if stored.Status.Run.ReplacedData == v1alpha1.RetainReplacedData && !w.retained[action.UID] {
 		w.violate("%s is deleted, and its volume not kept", action.Ref.Name)
+	}
+	if n := len(w.now.ending); n > 0 {
+		w.violate("%s is deleted while %d pods of Mattermost have not ended", action.Ref.Name, n)
 	}
 	w.deleted[action.UID] = true
 	w.remove(action.Ref.Name)

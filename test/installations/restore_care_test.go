@@ -337,3 +337,48 @@ func heldUp(t *testing.T, works *sync.Mutex) (goOn func()) {
 	t.Cleanup(goOn) // Before that of the stand-in, which would wait.
 	return goOn
 }
+
+// TestRestoreWaitsForPods: a pod of Mattermost that was told to end, and has not, keeps the
+// volumes from being touched, and is named.
+func TestRestoreWaitsForPods(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), windlasstest.Client(t)
+	start(t, ns, grant(t, ns, restorer(t)), manager.Hooks{})
+	name := withMySQL(t, c, ns)
+	claims := claimsOf(t, c, ns)
+	var pods corev1.PodList
+	if err := c.List(t.Context(), &pods, client.InNamespace(ns), client.MatchingLabels(get(t, c, name, &appsv1.Deployment{}).Spec.Selector.MatchLabels)); err != nil || len(pods.Items) == 0 {
+		t.Fatalf("%d pods: %v", len(pods.Items), err)
+	}
+	pod := &pods.Items[0]
+	editPod := func(finalizers ...string) {
+		before := pod.DeepCopy()
+		pod.Finalizers = finalizers
+		if err := c.Patch(t.Context(), pod, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	editPod("example.com/still-writes")
+	restore := restoreOf(t, c, name, "monday", nil)
+	confirm(t, c, restore, v1alpha1.DeleteReplacedData)
+	eventually(t, func(ctx context.Context) (string, error) {
+		r := &v1alpha1.MattermostRestoreDB{}
+		err := c.Get(ctx, restore, r)
+		ready := meta.FindStatusCondition(r.Status.Conditions, v1beta1.ConditionReady)
+		if r.Status.Phase != v1alpha1.RestoreStoppingMattermost || !strings.Contains(ready.Message, "Left are "+pod.Name+".") {
+			return fmt.Sprintf("to name %s; its status is %+v", pod.Name, r.Status), err
+		}
+		return "", err
+	})
+	if d := get(t, c, name, &appsv1.Deployment{}); d.Status.Replicas != 0 || *d.Spec.Replicas != 0 {
+		t.Errorf("the Deployment counts its pod still, so that this shows nothing: %+v", d.Status)
+	}
+	if now := claimsOf(t, c, ns); !maps.Equal(now, claims) {
+		t.Errorf("claims %v, were %v", now, claims)
+	}
+	editPod()
+	restoreSays(t, c, restore, v1alpha1.ReasonRestored)
+	if now := claimsOf(t, c, ns); now[claimName(0)] == claims[claimName(0)] {
+		t.Error("the database still has its old volume")
+	}
+}

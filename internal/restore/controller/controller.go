@@ -45,7 +45,7 @@ var (
 // New returns the controller, ready to be started. It shares the cache, and its indexes,
 // with the controllers of installations, which have to be there.
 func New(ctx context.Context, host kit.Host) (manager.Runnable, error) {
-	f := &feature{cache: host.Reader, optional: kit.Optional{
+	f := &feature{cache: host.Reader, live: host.Client, optional: kit.Optional{
 		Mapper: host.Mapper, Cache: host.Cache, Clock: host.Clock, Handler: kit.Enqueue(kit.Settle, unended(host.Reader)),
 	}}
 	engine := &kit.Engine[*v1alpha1.MattermostRestoreDB, restore.Snapshot]{

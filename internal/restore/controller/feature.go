@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,7 +34,9 @@ const (
 
 // feature connects the engine with the pure package.
 type feature struct {
-	cache    client.Reader
+	cache client.Reader
+	// live asks the API server.
+	live     client.Reader
 	optional kit.Optional
 }
 
@@ -100,6 +104,11 @@ func (f *feature) observeInstallation(ctx context.Context, s *restore.Snapshot) 
 		return fmt.Errorf("list Deployments: %w", err)
 	}
 	s.Deployments = deployments.Items
+	if restore.Destroys(s.Restore) {
+		if err := f.observePods(ctx, s); err != nil {
+			return err
+		}
+	}
 	my, ok := restore.MySQL(s.Installation, s.Secrets)
 	if !ok {
 		return nil
@@ -114,6 +123,30 @@ func (f *feature) observeInstallation(ctx context.Context, s *restore.Snapshot) 
 		}
 	}
 	return f.observeDatabase(ctx, s, my)
+}
+
+// observePods names the pods of the installation's Deployments that have not ended.
+func (f *feature) observePods(ctx context.Context, s *restore.Snapshot) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	for i := range s.Deployments {
+		selector, err := metav1.LabelSelectorAsSelector(s.Deployments[i].Spec.Selector)
+		if err != nil {
+			return fmt.Errorf("the selector of Deployment/%s: %w", s.Deployments[i].Name, err)
+		}
+		var pods corev1.PodList
+		if err := f.live.List(ctx, &pods, client.InNamespace(s.Restore.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+			return fmt.Errorf("list the pods of Deployment/%s: %w", s.Deployments[i].Name, err)
+		}
+		for j := range pods.Items {
+			if phase := pods.Items[j].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+				s.Pods = append(s.Pods, pods.Items[j].Name)
+			}
+		}
+	}
+	slices.Sort(s.Pods)
+	s.Pods = slices.Compact(s.Pods)
+	return nil
 }
 
 // observeDatabase reads what is watched from when the first restore asks for it.
