@@ -37,6 +37,7 @@ type planSummary struct {
 func migratePlanCommand() *cobra.Command {
 	var s scope
 	var o output
+	var recreate bool
 	cmd := &cobra.Command{
 		Use:   "plan [NAME...]",
 		Short: "Say which ClusterInstallations can become Mattermosts, and what is lost",
@@ -49,6 +50,7 @@ Exit code 3 means that some cannot be migrated as they are.`,
 		Example: `  windlass migrate plan
   windlass migrate plan chat -n team-a
   windlass migrate plan -l tier=free -A
+  windlass migrate plan chat --recreate
   windlass migrate plan --all -A -o json | jq '.installations[] | select(.verdict == "Refused")'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := s.choose(cmd, args, false); err != nil {
@@ -62,6 +64,11 @@ Exit code 3 means that some cannot be migrated as they are.`,
 			if err != nil {
 				return err
 			}
+			for i := range seen.older {
+				if recreate {
+					recreated(&seen.older[i])
+				}
+			}
 			f, err := s.factsOf(cmd.Context(), c, seen.older)
 			if err != nil {
 				return err
@@ -71,6 +78,7 @@ Exit code 3 means that some cannot be migrated as they are.`,
 	}
 	s.addFlags(cmd)
 	o.addFlag(cmd)
+	cmd.Flags().BoolVar(&recreate, "recreate", false, "as with windlass migrate start --recreate")
 	return cmd
 }
 

@@ -154,11 +154,16 @@ func (s *migrateStart) check(all []migration.Candidate) error {
 func (s *migrateStart) edit(ci *v1alpha1.ClusterInstallation) {
 	ci.Spec.Migrate = true
 	if s.recreate {
-		metav1.SetMetaDataAnnotation(&ci.ObjectMeta, v1beta1.MigrationModeAnnotation, v1beta1.MigrationRecreate)
+		recreated(ci)
 	}
 	if s.hold {
 		metav1.SetMetaDataAnnotation(&ci.ObjectMeta, v1alpha1.FinalizeAnnotation, "Manual")
 	}
+}
+
+// recreated asks for pods with the labels of a Mattermost.
+func recreated(ci *v1alpha1.ClusterInstallation) {
+	metav1.SetMetaDataAnnotation(&ci.ObjectMeta, v1beta1.MigrationModeAnnotation, v1beta1.MigrationRecreate)
 }
 
 // rehearse has the API server check each change without making it.

@@ -49,6 +49,8 @@ type course struct {
 	// Turn is the one of which the phase is.
 	Turn  int64
 	Lossy []string
+	// Diverged are the fields of the Mattermost's spec that a revert takes back.
+	Diverged []string
 	// Stands says that nothing is done for the ClusterInstallation in this pass.
 	Stands bool
 	// Superseded says that a Mattermost which another one became has its place.
@@ -95,13 +97,13 @@ func (s Snapshot) Predecessor() types.UID {
 // in the pass that puts it there, nothing is done for the ClusterInstallation.
 func (s Snapshot) course() course {
 	ci, recorded := s.ClusterInstallation, s.recorded()
-	c := course{Phase: recorded.Phase, Mattermost: recorded.Mattermost, Turn: recorded.Turn, Lossy: recorded.Lossy, Message: recorded.Status, Error: recorded.Error}
+	c := course{Phase: recorded.Phase, Mattermost: recorded.Mattermost, Turn: recorded.Turn, Lossy: recorded.Lossy, Diverged: recorded.Diverged, Message: recorded.Status, Error: recorded.Error}
 	handedOver := c.Phase == v1alpha1.MigrationHandingOver || c.Phase == v1alpha1.MigrationAwaitingFinalization
 	if ci.DeletionTimestamp != nil {
 		c.Stands = handedOver
 		return c
 	}
-	c.Message, c.Error = "", ""
+	c.Message, c.Error, c.Diverged = "", "", nil
 	if s.superseded() {
 		return s.supersede(c)
 	}
@@ -243,7 +245,10 @@ func (s Snapshot) handOver(c *course) {
 	left := s.controlledBy(ci.UID)
 	switch {
 	case !installation.Acts(mm), len(left) > 0, mm.Status.State != v1beta1.Stable, mm.Status.ObservedGeneration != mm.Generation:
-		c.Message = takesOver
+		c.Message = takesOver + heirSays(mm)
+		if meta.IsStatusConditionTrue(mm.Status.Conditions, v1beta1.ConditionStalled) {
+			c.Error = plan.Bounded(strings.TrimSpace(heirSays(mm)), messageLimit)
+		}
 	case ci.Annotations[v1beta1.PausedAnnotation] == "true":
 		c.Message = "The Mattermost has the objects; the ClusterInstallation is not deleted while it is paused."
 	case ci.Annotations[v1alpha1.FinalizeAnnotation] == "Manual":
@@ -265,6 +270,25 @@ func (s Snapshot) handOver(c *course) {
 	if edited := s.edited(); edited != "" {
 		c.Message += " " + edited
 	}
+	if installation.Acts(mm) {
+		c.Diverged = s.diverged()
+	}
+}
+
+// heirSays is what the Mattermost says of itself, if it waits for more than a moment; empty
+// if not. How far the pods are, which changes all the time, is left to its own status.
+func heirSays(mm *v1beta1.Mattermost) string {
+	ready := meta.FindStatusCondition(mm.Status.Conditions, v1beta1.ConditionReady)
+	switch {
+	case ready == nil, ready.Status == "True":
+		return ""
+	case ready.Reason == v1beta1.ReasonHeldForMigration, ready.Reason == v1beta1.ReasonDeploymentProgressing:
+		return ""
+	case ready.Reason == v1beta1.ReasonRenewing:
+		return " Its pods are being replaced; the condition Ready of Mattermost/" + mm.Name + " says how far that is."
+	default:
+		return " Mattermost/" + mm.Name + ": " + ready.Message
+	}
 }
 
 // edited says of a change to the ClusterInstallation that it has no effect any more.
@@ -280,7 +304,7 @@ func (s Snapshot) takeBack(c *course) {
 	c.Message = "The ClusterInstallation takes its objects back."
 	if mm := s.Mattermost; mm != nil && mm.UID == c.Mattermost && !installation.Stopped(mm, c.Turn) {
 		c.Stands = true
-		c.Message = "The Mattermost has not stopped yet; then the ClusterInstallation takes its objects back."
+		c.Message = "The Mattermost has not stopped yet; then the ClusterInstallation takes its objects back." + heirSays(mm)
 	}
 }
 

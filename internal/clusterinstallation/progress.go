@@ -31,7 +31,7 @@ func (s Snapshot) courseOf(p plan.Plan) course {
 		return c
 	}
 	recorded := s.recorded()
-	c := course{Phase: recorded.Phase, Mattermost: recorded.Mattermost, Turn: recorded.Turn, Lossy: recorded.Lossy, Message: recorded.Status, Error: recorded.Error}
+	c := course{Phase: recorded.Phase, Mattermost: recorded.Mattermost, Turn: recorded.Turn, Lossy: recorded.Lossy, Diverged: recorded.Diverged, Message: recorded.Status, Error: recorded.Error}
 	for _, world := range s.worlds() {
 		c.Views = append(c.Views, view{Snapshot: world})
 	}
@@ -57,7 +57,7 @@ func (c course) report(stored *v1alpha1.ClusterInstallation, status *v1alpha1.Cl
 		c.Error = plan.Bounded(err.Error(), messageLimit)
 	}
 	migration := &v1alpha1.MigrationStatus{
-		Status: plan.Bounded(c.Message, messageLimit), Error: c.Error, Phase: c.Phase, Mattermost: c.Mattermost, Turn: c.Turn, Lossy: c.Lossy,
+		Status: plan.Bounded(c.Message, messageLimit), Error: c.Error, Phase: c.Phase, Mattermost: c.Mattermost, Turn: c.Turn, Lossy: c.Lossy, Diverged: c.Diverged,
 		Since: new(metav1.NewTime(now.Truncate(time.Second))),
 	}
 	if was := stored.Status.Migration; was != nil && was.Phase == c.Phase && was.Since != nil {

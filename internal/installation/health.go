@@ -35,6 +35,8 @@ type health struct {
 	JobsRun bool
 	// Stuck is what Kubernetes says of a roll-out that makes no progress.
 	Stuck string
+	// Unmade is why Kubernetes cannot make pods.
+	Unmade string
 }
 
 // assessHealth reads the snapshot; applied is what this pass has written since.
@@ -126,8 +128,21 @@ func (h *health) jobServer(d *appsv1.Deployment) {
 	h.stuck(d)
 }
 
-// stuck takes down what Kubernetes says of a roll-out that makes no progress.
-func (h *health) stuck(d *appsv1.Deployment) { h.Stuck = cmp.Or(h.Stuck, noProgress(d)) }
+// stuck takes down what Kubernetes says of a roll-out that makes no progress, and of pods that
+// it cannot make.
+func (h *health) stuck(d *appsv1.Deployment) {
+	h.Stuck, h.Unmade = cmp.Or(h.Stuck, noProgress(d)), cmp.Or(h.Unmade, unmade(d))
+}
+
+// unmade is why Kubernetes cannot make pods, such as for a quota; empty if it can.
+func unmade(d *appsv1.Deployment) string {
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return fmt.Sprintf("%s: %s", c.Reason, c.Message)
+		}
+	}
+	return ""
+}
 
 // noProgress is what Kubernetes says of a roll-out that makes no progress; empty for
 // one that does.

@@ -71,7 +71,7 @@ func ReportAll(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1
 	if summary.state != v1beta1.Reconciling && h.Updated > 0 || summary.state == v1beta1.Stable {
 		status.Version, status.Image = a.Mattermost.Spec.Version, a.Mattermost.Spec.Image
 	}
-	reportImages(s, a, h, outcome, status)
+	reportServing(s, a, h, outcome, status)
 	c := conditions{list: &status.Conditions, generation: status.ObservedGeneration, now: now}
 	c.summary(summary)
 	c.paused(a)
@@ -88,8 +88,11 @@ func ReportAll(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1
 	return mm
 }
 
-// reportImages records which image serves well, and which one failed.
-func reportImages(s Snapshot, a assessment, h health, outcome plan.Outcome, status *v1beta1.MattermostStatus) {
+// reportServing records which generation and image serve well, and which image failed.
+func reportServing(s Snapshot, a assessment, h health, outcome plan.Outcome, status *v1beta1.MattermostStatus) {
+	if status.State == v1beta1.Stable && h.PodsRun() {
+		status.StableGeneration = status.ObservedGeneration
+	}
 	if h.PodsRun() && mainImage(s.Deployment) == image(a.Mattermost) && !changed(outcome) {
 		status.Good = &v1beta1.Release{Image: a.Mattermost.Spec.Image, Version: a.Mattermost.Spec.Version}
 	}
@@ -125,7 +128,7 @@ func (a assessment) reportRelease(s Snapshot, outcome plan.Outcome, now time.Tim
 		return nil
 	}
 	status := &mm.Status
-	status.Inventory, status.Credentials, status.Shape, status.Good, status.RolledBackFrom = nil, "", "", nil, ""
+	status.Inventory, status.Credentials, status.Shape, status.Good, status.RolledBackFrom, status.StableGeneration = nil, "", "", nil, "", 0
 	kept := []string{v1beta1.ConditionReady, v1beta1.ConditionReconciling, v1beta1.ConditionStalled}
 	status.Conditions = slices.DeleteFunc(status.Conditions, func(c metav1.Condition) bool { return !slices.Contains(kept, c.Type) })
 	conditions{list: &status.Conditions, generation: mm.Generation, now: now}.released(a)
@@ -227,9 +230,13 @@ func summarise(a assessment, h health, outcome plan.Outcome) summary {
 	case h.Settled():
 		return summary{state: v1beta1.Stable, reason: v1beta1.ReasonStable, message: "All pods run the wanted version and are available."}
 	case h.Stuck != "":
+		look := "Look at the pods' events and logs; Windlass goes on by itself once they start."
+		if h.Unmade != "" {
+			look = "Pods cannot be made (" + h.Unmade + "): change what forbids them; Windlass goes on by itself once they start."
+		}
 		return summary{
 			state: state, reason: v1beta1.ReasonDeploymentUnavailable, needsPerson: true,
-			message: fmt.Sprintf("The roll-out makes no progress (%s). Look at the pods' events and logs; Windlass goes on by itself once they start.", h.Stuck),
+			message: plan.Bounded(fmt.Sprintf("The roll-out makes no progress (%s). %s", h.Stuck, look), messageLimit),
 		}
 	case a.Renewal.Active:
 		return summary{state: state, reason: v1beta1.ReasonRenewing, message: a.Renewal.message()}
@@ -237,7 +244,11 @@ func summarise(a assessment, h health, outcome plan.Outcome) summary {
 		reason, message := unrouted(a.Mattermost, h)
 		return summary{state: v1beta1.Reconciling, reason: reason, message: message}
 	default:
-		return rollingOut(state)
+		s := rollingOut(state)
+		if h.Unmade != "" {
+			s.message = plan.Bounded(s.message+" Pods cannot be made: "+h.Unmade, messageLimit)
+		}
+		return s
 	}
 }
 

@@ -2,8 +2,6 @@ package migration
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -48,7 +46,7 @@ func RestartOf(w World, now time.Time) (Restart, []string) {
 		return Unknown, nil
 	}
 	if !equality.Semantic.DeepEqual(before, after) {
-		return Now, differences("", before, after)
+		return Now, clusterinstallation.Differences("", before, after)
 	}
 	return Never, nil
 }
@@ -91,34 +89,6 @@ func template(mm *v1beta1.Mattermost, secrets map[string]installation.Secret) (a
 	return nil, fmt.Errorf("%s has no pods", mm.Name)
 }
 
-// differences are the paths of the fields that differ, in order.
-func differences(path string, before, after any) []string {
-	was, isMap := before.(map[string]any)
-	is, stillMap := after.(map[string]any)
-	if isMap && stillMap {
-		keys := maps.Clone(was)
-		maps.Copy(keys, is)
-		var all []string
-		for _, key := range slices.Sorted(maps.Keys(keys)) {
-			all = append(all, differences(path+"."+key, was[key], is[key])...)
-		}
-		return all
-	}
-	wasList, isList := before.([]any)
-	nowList, stillList := after.([]any)
-	if isList && stillList && len(wasList) == len(nowList) {
-		var all []string
-		for i := range wasList {
-			all = append(all, differences(fmt.Sprintf("%s[%d]", path, i), wasList[i], nowList[i])...)
-		}
-		return all
-	}
-	if equality.Semantic.DeepEqual(before, after) {
-		return nil
-	}
-	return []string{path}
-}
-
 // Lost are the fields of the spec in which the Mattermost is not what the
 // ClusterInstallation asks for, in order: what a revert takes back. There are none of a
 // Mattermost that has not acted.
@@ -139,5 +109,5 @@ func Lost(w World, now time.Time) []string {
 	if err != nil {
 		return nil
 	}
-	return differences("spec", was, is)
+	return clusterinstallation.Differences("spec", was, is)
 }

@@ -11,6 +11,7 @@ import (
 
 	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/clusterinstallation"
 	"windlass.dev/internal/installation"
 )
 
@@ -214,7 +215,7 @@ func TestDifferences(t *testing.T) {
 	t.Parallel()
 	before := map[string]any{"a": []any{map[string]any{"b": "c", "same": "x"}}, "gone": "x"}
 	after := map[string]any{"a": []any{map[string]any{"b": "d", "same": "x"}}, "new": []any{"x"}}
-	if diff := cmp.Diff([]string{".a[0].b", ".gone", ".new"}, differences("", before, after)); diff != "" {
+	if diff := cmp.Diff([]string{".a[0].b", ".gone", ".new"}, clusterinstallation.Differences("", before, after)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }

@@ -1,6 +1,7 @@
 package installations
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -139,5 +141,47 @@ func TestWarnings(t *testing.T) {
 	}
 	if in := get(t, c, name, &networkingv1.Ingress{}); len(in.Annotations) != 2 {
 		t.Errorf("annotations of the Ingress: %v", in.Annotations)
+	}
+}
+
+// TestQuotaForNoSurge: what Kubernetes cannot make is said at once, with what forbids it, and
+// the pods that there are serve.
+func TestQuotaForNoSurge(t *testing.T) {
+	t.Parallel()
+	ns, c := namespace(t), windlasstest.Client(t)
+	start(t, ns, grant(t, ns, shipped(t).Rules), manager.Hooks{})
+	name := create(t, c, ns, "chat")
+	stable(t, c, name)
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "pods"}}
+	quota.Spec.Hard = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("2")}
+	if err := c.Create(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func(ctx context.Context) (string, error) {
+		err := c.Get(ctx, client.ObjectKeyFromObject(quota), quota)
+		used := quota.Status.Used[corev1.ResourcePods]
+		if used.Value() != 2 {
+			return fmt.Sprintf("the quota to count 2 pods, not %s", used.String()), err
+		}
+		return "", err
+	})
+	edit(t, c, name, func(mm *v1beta1.Mattermost) { mm.Spec.MattermostEnv = []corev1.EnvVar{{Name: "NEW", Value: "x"}} })
+	eventually(t, func(ctx context.Context) (string, error) {
+		mm := &v1beta1.Mattermost{}
+		err := c.Get(ctx, name, mm)
+		ready := meta.FindStatusCondition(mm.Status.Conditions, v1beta1.ConditionReady)
+		if ready == nil || ready.Reason != v1beta1.ReasonDeploymentProgressing || !strings.Contains(ready.Message, "exceeded quota: pods") {
+			return fmt.Sprintf("the quota to be named; conditions %+v", mm.Status.Conditions), err
+		}
+		return "", err
+	})
+	if d := get(t, c, name, &appsv1.Deployment{}); d.Status.AvailableReplicas != 2 {
+		t.Errorf("%d pods serve", d.Status.AvailableReplicas)
+	}
+	if err := c.Delete(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	if mm := stable(t, c, name); mm.Status.StableGeneration != mm.Generation {
+		t.Errorf("stable with generation %d of %d", mm.Status.StableGeneration, mm.Generation)
 	}
 }

@@ -57,6 +57,7 @@ func TestMigrateCommands(t *testing.T) {
 	}
 	run(0, "Ready", "plan", "chat")
 	run(0, `"podRestart": "Never"`, "plan", "-o", "json")
+	run(0, `"podRestart": "Now"`, "plan", "--recreate", "-o", "json")
 	run(0, "1 not begun", "status")
 	run(0, "There is nothing to do", "revert", "chat")
 	run(1, "no migration was asked for", "finalize", "chat", "--yes")

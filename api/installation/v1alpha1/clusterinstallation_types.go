@@ -335,6 +335,12 @@ type MigrationStatus struct {
 	// which turn it has.
 	// +optional
 	Turn int64 `json:"turn,omitempty"`
+	// Diverged are the fields of the spec in which the Mattermost, which has taken over, is
+	// not what the ClusterInstallation asks for: what a revert takes back.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Diverged []string `json:"diverged,omitempty"`
 	// Lossy lists what of the resource its Mattermost does not have.
 	// +listType=atomic
 	// +optional

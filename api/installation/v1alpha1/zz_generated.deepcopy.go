@@ -374,6 +374,11 @@ func (in *MigrationStatus) DeepCopyInto(out *MigrationStatus) {
 		in, out := &in.Since, &out.Since
 		*out = (*in).DeepCopy()
 	}
+	if in.Diverged != nil {
+		in, out := &in.Diverged, &out.Diverged
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Lossy != nil {
 		in, out := &in.Lossy, &out.Lossy
 		*out = make([]string, len(*in))

@@ -582,6 +582,10 @@ type MattermostStatus struct {
 	// ObservedGeneration is that of the spec which this status is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// StableGeneration is the last generation of the spec with which all pods were
+	// available.
+	// +optional
+	StableGeneration int64 `json:"stableGeneration,omitempty"`
 	// Error is what keeps the spec from being carried out, if anything does.
 	// +optional
 	Error string `json:"error,omitempty"`

@@ -448,6 +448,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: shape
       type:
         namedType: dev.windlass.api.installation.v1beta1.Shape
+    - name: stableGeneration
+      type:
+        scalar: numeric
     - name: state
       type:
         namedType: dev.windlass.api.installation.v1beta1.RunningState

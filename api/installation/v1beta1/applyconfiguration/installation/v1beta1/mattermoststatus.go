@@ -26,6 +26,9 @@ type MattermostStatusApplyConfiguration struct {
 	Endpoint *string `json:"endpoint,omitempty"`
 	// ObservedGeneration is that of the spec which this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+	// StableGeneration is the last generation of the spec with which all pods were
+	// available.
+	StableGeneration *int64 `json:"stableGeneration,omitempty"`
 	// Error is what keeps the spec from being carried out, if anything does.
 	Error *string `json:"error,omitempty"`
 	// ResourcePatch is what became of spec.resourcePatch.
@@ -115,6 +118,14 @@ func (b *MattermostStatusApplyConfiguration) WithEndpoint(value string) *Matterm
 // If called multiple times, the ObservedGeneration field is set to the value of the last call.
 func (b *MattermostStatusApplyConfiguration) WithObservedGeneration(value int64) *MattermostStatusApplyConfiguration {
 	b.ObservedGeneration = &value
+	return b
+}
+
+// WithStableGeneration sets the StableGeneration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StableGeneration field is set to the value of the last call.
+func (b *MattermostStatusApplyConfiguration) WithStableGeneration(value int64) *MattermostStatusApplyConfiguration {
+	b.StableGeneration = &value
 	return b
 }
 
