@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,12 +17,14 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"windlass.dev/api/fleet/v1alpha1"
+	"windlass.dev/internal/migration"
 	"windlass.dev/internal/rollout"
 	rollouts "windlass.dev/internal/rollout/controller"
 )
@@ -80,8 +83,8 @@ func rolloutPlanCommand() *cobra.Command {
 		Long: `Say which installations would be changed, how, in which waves and in which order, by a
 roll-out of the flags, or have still to be changed by the InstallationRollout NAME.
 Nothing is changed. With --check the API server is asked about each of them whether it
-would refuse the change; exit code 3 means that it would refuse some. The order of a
-roll-out at random is known when it is made.`,
+would refuse the change. Exit code 3 means that some would be refused, or cannot be
+migrated. The order of a roll-out at random is known when it is made.`,
 		Example: `  windlass rollout plan --version 10.6.0 --wave 1 --wave 10%
   windlass rollout plan --version 10.6.0 -l tier=free --check
   windlass rollout plan june -o json`,
@@ -124,6 +127,11 @@ func printPreview(cmd *cobra.Command, c client.Client, r *v1alpha1.InstallationR
 	if err != nil {
 		return err
 	}
+	if r.Spec.Change.Migrate {
+		if err := checkMigrations(cmd.Context(), c, p); err != nil {
+			return err
+		}
+	}
 	if check {
 		if err := checkPreview(cmd.Context(), c, p); err != nil {
 			return err
@@ -134,6 +142,34 @@ func printPreview(cmd *cobra.Command, c client.Client, r *v1alpha1.InstallationR
 	}
 	if p.Refused() > 0 {
 		return errUnhealthy
+	}
+	return nil
+}
+
+// checkMigrations notes which ClusterInstallations cannot become Mattermosts, as windlass
+// migrate plan does.
+func checkMigrations(ctx context.Context, c client.Client, p rollout.Preview) error {
+	all := scope{labels: labels.Everything()}
+	seen, err := all.look(ctx, c)
+	if err != nil {
+		return err
+	}
+	f, err := all.factsOf(ctx, c, seen.older)
+	if err != nil {
+		return err
+	}
+	refused := map[string]string{}
+	for i := range seen.older {
+		ci := &seen.older[i]
+		if look := migration.Look(seen.world(ci, f), time.Now()); look.Verdict == migration.Refused {
+			refused[byName(ci).String()] = look.Message
+		}
+	}
+	for n := range p.Waves {
+		for i := range p.Waves[n].Installations {
+			one := &p.Waves[n].Installations[i]
+			one.Refused = cmp.Or(one.Refused, refused[one.Name])
+		}
 	}
 	return nil
 }
@@ -298,7 +334,7 @@ func manifestOf(r *v1alpha1.InstallationRollout) any {
 
 // followRollout shows a roll-out until it is over; the error says so if it did not succeed.
 func followRollout(ctx context.Context, c client.Client, r *v1alpha1.InstallationRollout, out io.Writer) error {
-	s, answered := newScreen[*rolloutView](out), time.Now()
+	s, began, answered := newScreen[*rolloutView](out), time.Now(), time.Now()
 	err := wait.PollUntilContextCancel(ctx, lookEvery, true, func(ctx context.Context) (bool, error) {
 		err, now := c.Get(ctx, client.ObjectKeyFromObject(r), r), time.Now()
 		switch {
@@ -308,6 +344,9 @@ func followRollout(ctx context.Context, c client.Client, r *v1alpha1.Installatio
 			return false, nil //nolint:nilerr // A roll-out takes long, and API servers are restarted meanwhile.
 		}
 		answered = now
+		if r.Status.ObservedGeneration < r.Generation && now.Sub(began) > unseenAfter {
+			return false, errUnseen{kind: "InstallationRollout", name: r.Name, lease: rolloutLease}
+		}
 		over := rollout.Over(r.Status.Phase) && r.Status.ObservedGeneration == r.Generation
 		return over, s.show(rolloutViewOf(r), now)
 	})

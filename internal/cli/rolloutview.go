@@ -48,7 +48,7 @@ func (v *rolloutView) counts() string {
 	for _, of := range []struct {
 		n    int32
 		what string
-	}{{st.PendingDeletion, "being deleted"}, {st.RolledBack, "rolled back"}, {st.Superseded, "with newer roll-outs"}} {
+	}{{st.PendingDeletion, "being deleted"}, {st.RolledBack, "rolled back"}, {st.Edited, "edited since"}, {st.Refused, "refused"}, {st.Superseded, "with newer roll-outs"}} {
 		if of.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", of.n, of.what))
 		}
@@ -72,7 +72,7 @@ func (v *rolloutView) text(out io.Writer, now time.Time) error {
 	for _, of := range []struct {
 		what  string
 		names []string
-	}{{"Failed", st.FailedInstallations}, {"Updating", st.UpdatingInstallations}} {
+	}{{"Failed", st.FailedInstallations}, {"Updating", st.UpdatingInstallations}, {"Edited since", st.EditedInstallations}, {"Refused", st.RefusedInstallations}} {
 		if len(of.names) > 0 {
 			fmt.Fprintf(w, "  %s: %s\n", of.what, strings.Join(of.names, ", "))
 		}

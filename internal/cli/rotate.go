@@ -135,13 +135,17 @@ func atMostOneRun(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// errUnseen says that nobody looks after runs.
-type errUnseen struct{ name string }
+// errUnseen says that nobody looks after runs of a kind.
+type errUnseen struct{ kind, name, lease string }
+
+// The leases of the controllers of runs, as they are named unless the configuration says
+// otherwise.
+const rotationLease, rolloutLease = "windlass-rotation", "windlass-rollouts"
 
 func (e errUnseen) Error() string {
-	return fmt.Sprintf(`no controller has looked at NodeRotation %s for %s: none runs, or it waits for its lease
-  kubectl -n windlass-system get pods,lease   # does Windlass run, and who holds windlass-rotation?
-  windlass run                                # or run it here`, e.name, unseenAfter)
+	return fmt.Sprintf(`no controller has looked at %s %s for %s: none runs, it waits for its lease, or Windlass is confined to namespaces
+  kubectl -n windlass-system get pods,lease   # does Windlass run, and who holds %s?
+  windlass run                                # or run it here`, e.kind, e.name, unseenAfter, e.lease)
 }
 
 // awaitSeen waits until a controller has looked at the run as it is.
@@ -150,7 +154,7 @@ func awaitSeen(ctx context.Context, c client.Client, run *v1alpha1.NodeRotation)
 		return run.Status.Phase != "" && run.Status.ObservedGeneration >= run.Generation
 	})
 	if wait.Interrupted(err) && ctx.Err() == nil {
-		return errUnseen{run.Name}
+		return errUnseen{kind: "NodeRotation", name: run.Name, lease: rotationLease}
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"windlass.dev/api/fleet/v1alpha1"
+	installations "windlass.dev/api/installation/v1beta1"
 	run "windlass.dev/api/run/v1alpha1"
 	"windlass.dev/internal/gate"
 	"windlass.dev/internal/kit/plan"
@@ -24,7 +25,9 @@ type decider struct {
 	// recorded is the status as it is on record: only on that is acted.
 	recorded *v1alpha1.InstallationRolloutStatus
 	status   *v1alpha1.InstallationRolloutStatus
-	members  []*member
+	// known says that spec.change is what the revision is of.
+	known   bool
+	members []*member
 	// tally counts members by state, total those that are not being deleted, and sizes those
 	// of each wave.
 	tally [states]int
@@ -156,12 +159,14 @@ func (d *decider) goOn() {
 	if !held {
 		d.takeAll()
 	}
+	d.stopped()
 	if d.status.FinishedAt == nil {
 		d.wave(held)
 	}
 	if d.tooMany() && d.status.FinishedAt == nil {
 		d.status.Phase = v1alpha1.Halted
 	}
+	d.unfit() // Last, for there may be many.
 }
 
 // reached is the number of the last wave whose members may be taken.
@@ -203,6 +208,52 @@ func (d *decider) takeAll() {
 	}
 }
 
+// stopped names the members that somebody paused in the middle of what is done to them.
+func (d *decider) stopped() {
+	var names []string
+	for _, m := range d.members {
+		if m.Paused && m.inFlight {
+			names = append(names, m.Name)
+		}
+	}
+	if len(names) > 0 {
+		slices.Sort(names)
+		d.wait("installations", "that are paused in the middle", v1alpha1.ReasonInstallationPaused,
+			listed(names)+": while the annotation "+installations.PausedAnnotation+" is true nobody goes on with them, and they have failed if they are not stable in time", time.Time{})
+	}
+}
+
+// unfit tells of ClusterInstallations that cannot be migrated, which hold up nobody.
+func (d *decider) unfit() {
+	for _, m := range d.members {
+		if m.state == refused {
+			d.wait(m.Kind+"/"+m.Name, "", v1alpha1.ReasonMigrationRefused, m.refused, time.Time{})
+		}
+	}
+}
+
+// takenBack reports whether nobody kept the revision of all in the wave that had it, so that
+// the next wave would be for nothing, and says so.
+func (d *decider) takenBack(wave int) bool {
+	var names []string
+	for _, m := range d.members {
+		switch {
+		case m.wave != wave:
+		case m.state == updated:
+			return false
+		case m.state == edited:
+			names = append(names, m.Name)
+		}
+	}
+	if len(names) == 0 {
+		return false
+	}
+	slices.Sort(names)
+	d.wait("the roll-out", "", v1alpha1.ReasonEdited, fmt.Sprintf("all that had the change in wave %d have something else in its place now (%s), perhaps from a tool that applies them: "+
+		"change it there, or have them keep what they have with the annotation %s", wave, listed(names), v1alpha1.KeepsAnnotation), time.Time{})
+	return true
+}
+
 // due are the members that may be changed now as far as they are concerned: those come last
 // that were refused, and are tried again now and then, so that they take nobody's place.
 func (d *decider) due(members []*member) []*member {
@@ -236,10 +287,10 @@ func (d *decider) step(m *member, why string, make func(*v1alpha1.InstallationRo
 // long as they are to be.
 func (d *decider) wave(held bool) {
 	st, number := d.status, int(d.recorded.Wave)
-	for _, m := range d.members {
-		if m.state == updating || m.state == awaiting && m.wave <= number && !m.held() {
-			return
-		}
+	if slices.ContainsFunc(d.members, func(m *member) bool {
+		return m.state == updating || m.state == awaiting && m.wave <= number && !m.held()
+	}) {
+		return
 	}
 	if st.WaveDoneAt == nil {
 		at := d.time()
@@ -255,7 +306,7 @@ func (d *decider) wave(held bool) {
 		d.wakeAt(until)
 		return
 	}
-	if held || d.tooMany() {
+	if held || d.tooMany() || d.takenBack(number) {
 		return
 	}
 	for next := number + 1; next < len(d.settings.waves); next++ {

@@ -36,6 +36,7 @@ func (d *decider) end() {
 // stable yet.
 func (d *decider) rollBack() {
 	d.status.Phase = v1alpha1.RollingBack
+	d.tellKept()
 	if d.status.FinishedAt != nil {
 		d.status.Phase = v1alpha1.RolledBack
 		return
@@ -55,6 +56,7 @@ func (d *decider) rollBack() {
 		}
 		d.step(m, "the roll-out is rolled back", giveBack)
 	}
+	d.stopped()
 	settling := slices.ContainsFunc(d.members, func(m *member) bool { return m.state == rolledBack && m.inFlight })
 	switch {
 	case len(left) > 0 && d.s.Rollout.Spec.Paused:
@@ -71,14 +73,25 @@ func (d *decider) rollBack() {
 
 // changed are the members that can be given back what they had, in the order in which they are.
 func (d *decider) changed() (all []*member) {
-	for _, s := range []state{updating, failed, updated} {
+	for _, s := range []state{updating, failed, updated, edited, refused} {
 		for _, m := range d.members {
-			if m.state == s && !m.final {
+			if m.state == s && !m.final && !m.kept() {
 				all = append(all, m)
 			}
 		}
 	}
 	return all
+}
+
+// kept says that to take the member back would lose what somebody has edited.
+func (m *member) kept() bool { return m.diverged && m.touched() && m.state != rolledBack }
+
+func (d *decider) tellKept() {
+	for _, m := range d.members {
+		if m.kept() {
+			d.wait(m.Kind+"/"+m.Name, "", v1alpha1.ReasonEdited, "its Mattermost was edited since it was made, so that it is not taken back: windlass migrate revert says what that would lose, and windlass migrate finalize ends it as it is", time.Time{})
+		}
+	}
 }
 
 // lookAgain is when to look again at what no watch event may tell of.

@@ -28,8 +28,12 @@ func (d *decider) judge() {
 func (d *decider) holds() bool {
 	switch {
 	case d.tooMany():
+		look := "windlass explain mattermost"
+		if d.s.Rollout.Spec.Change.Migrate {
+			look = "windlass migrate status"
+		}
 		d.wait("the roll-out", "", v1alpha1.ReasonFailureThreshold, "more installations have failed than may ("+listed(d.names(failed))+
-			"): look at them with windlass explain mattermost; it goes on when they become stable or the change or failureThreshold is edited, or end it with windlass rollout abort", time.Time{})
+			"): look at them with "+look+"; it goes on when they become stable or the change or failureThreshold is edited, or end it with windlass rollout abort", time.Time{})
 	case d.s.Rollout.Spec.Paused:
 		d.paused()
 	case d.settings.maxInFlight(d.total) == 0 && d.total > 0:

@@ -50,6 +50,14 @@ type Installation struct {
 	// Paused says that an annotation keeps it from being changed.
 	Paused   bool
 	Deleting bool
+	// shown says that all of its pods were available with the last change.
+	shown bool
+	// refused is why it cannot be migrated as it is; empty if it can.
+	refused string
+	// diverged says that what became of it was edited, which is lost if it is taken back.
+	diverged bool
+	// migrating is what a ClusterInstallation's spec says.
+	migrating bool
 	// stalled says that it will not become stable by waiting, since the last change.
 	stalled bool
 	// final says that nothing can be given back.
@@ -57,6 +65,11 @@ type Installation struct {
 	// failing is since when it has not become stable; zero if it is, or its state is not of
 	// the last change.
 	failing time.Time
+	// looked is what edited last found out.
+	looked struct {
+		revision string
+		edited   bool
+	}
 }
 
 // Read makes an Installation of a resource.
@@ -85,13 +98,17 @@ func read(kind string, meta *metav1.ObjectMeta, annotation string) *Installation
 // settle says how the installation takes the change.
 func (i *Installation) settle(mm *installations.Mattermost) {
 	i.Settled = i.Hibernated || mm.Status.ObservedGeneration == mm.Generation && mm.Status.State == installations.Stable
-	if i.Record != nil && !i.Settled && !i.Paused {
+	if i.Record == nil {
+		return
+	}
+	i.shown = mm.Status.StableGeneration > i.Record.Generation
+	// Also one that is paused: that it has failed stays so while somebody looks at it.
+	if !i.Settled {
 		i.assess(mm)
 	}
 }
 
-// assess tells trouble that is the change's from what was there before, or came after the
-// installation had become stable with it.
+// assess tells trouble that is the change's from what was there before.
 func (i *Installation) assess(mm *installations.Mattermost) {
 	status, since := &mm.Status, i.Record.At.Time
 	if status.ObservedGeneration <= i.Record.Generation {
@@ -125,4 +142,29 @@ func (i *Installation) failed(now time.Time, deadline time.Duration) (bool, time
 		at := i.failing.Add(deadline)
 		return !now.Before(at), at
 	}
+}
+
+// edited reports whether somebody has since set what the revision sets to something else.
+// What it found out is remembered, for a decision asks it of thousands.
+func (i *Installation) edited(change v1alpha1.InstallationChange, revision string) bool {
+	if i.looked.revision != revision {
+		i.looked.revision, i.looked.edited = revision, i.lacks(change)
+	}
+	return i.looked.edited
+}
+
+func (i *Installation) lacks(change v1alpha1.InstallationChange) bool {
+	switch {
+	case change.Migrate: // What became a Mattermost stays one.
+		return i.Kind == olderKind && !i.migrating
+	case i.Mattermost == nil:
+		return false
+	}
+	live, given := content(i.Mattermost), parts(change, i.Meta.Annotations[v1alpha1.KeepsAnnotation])
+	for part := range given {
+		if !came(partOf(live, part), part, given, nil) {
+			return true
+		}
+	}
+	return false
 }

@@ -21,6 +21,8 @@ const (
 	updated
 	updating
 	failed
+	edited
+	refused
 	rolledBack
 	hibernating
 	pendingDeletion
@@ -40,7 +42,7 @@ type member struct {
 
 // touched says that the revision has been there, whatever came of it.
 func (m *member) touched() bool {
-	return m.state == updated || m.state == updating || m.state == failed || m.state == rolledBack
+	return slices.Contains([]state{updated, updating, failed, edited, refused, rolledBack}, m.state)
 }
 
 // held says that nothing can be done with the member for now, which holds up nobody else.
@@ -85,6 +87,8 @@ func claims(s *Snapshot, revision *v1alpha1.Revision) []claim {
 // find sorts out which installations the roll-out has, and how they stand to its revision.
 func (d *decider) find() {
 	revision := d.status.Revision
+	// Of a change that was edited right before its end nobody knows what it was.
+	d.known = revision != nil && Hash(d.s.Rollout.Spec.Change) == revision.Hash
 	taken := claims(d.s, revision)
 	var some []member // There may be thousands, which are had sooner by the hundred than one by one.
 	for _, i := range d.s.Installations {
@@ -101,11 +105,14 @@ func (d *decider) find() {
 		some = append(some, member{Installation: i})
 		m := &some[len(some)-1]
 		d.stand(m, revision)
-		d.tally[m.state]++
 		d.members = append(d.members, m)
 	}
 	d.sort()
 	d.assign()
+	for _, m := range d.members {
+		d.outlive(m)
+		d.tally[m.state]++
+	}
 }
 
 func (d *decider) supersededBy(i *Installation, taken []claim) string {
@@ -129,7 +136,7 @@ func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
 	hasFailed, at := false, time.Time{}
 	if m.Record != nil {
 		hasFailed, at = m.failed(d.now, d.settings.deadline)
-		m.inFlight = !m.Settled && !hasFailed && !m.Deleting
+		m.inFlight = !m.Settled && !m.shown && !hasFailed && !m.Deleting
 		if m.inFlight && !at.IsZero() {
 			d.wakeAt(at)
 		}
@@ -138,9 +145,18 @@ func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
 	case m.Deleting:
 		m.state = pendingDeletion
 	case d.reachedBy(m, revision):
-		m.state = with(m.Installation, hasFailed)
+		m.state = d.with(m.Installation, hasFailed)
 	case m.Hibernated:
 		m.state = hibernating
+	}
+}
+
+// outlive has one that was stable with the revision count as updated once its wave is over:
+// what befalls it later came of something else, and takes nothing back.
+func (d *decider) outlive(m *member) {
+	over := d.recorded.FinishedAt != nil || m.wave < int(d.recorded.Wave)
+	if m.shown && over && (m.state == updating || m.state == failed) {
+		m.state = updated
 	}
 }
 
@@ -150,10 +166,14 @@ func (d *decider) reachedBy(m *member, revision *v1alpha1.Revision) bool {
 }
 
 // with is the state of an installation to which the revision has been.
-func with(i *Installation, hasFailed bool) state {
+func (d *decider) with(i *Installation, hasFailed bool) state {
 	switch {
 	case i.Record.Back:
 		return rolledBack
+	case i.refused != "":
+		return refused
+	case d.known && i.edited(d.s.Rollout.Spec.Change, d.status.Revision.Hash):
+		return edited
 	case i.Settled:
 		return updated
 	case hasFailed:
@@ -185,12 +205,13 @@ func (d *decider) sort() {
 // revision has been to, so that it never has more of them than its size, whoever comes and
 // goes; and those last of which nothing can be had now.
 func (d *decider) assign() {
-	d.total = len(d.members) - d.tally[pendingDeletion]
+	d.total = len(d.members)
 	var touched, free, held []*member
 	for _, m := range d.members {
 		m.wave = -1
 		switch {
 		case m.state == pendingDeletion:
+			d.total--
 		case m.touched():
 			touched = append(touched, m)
 		case m.held():

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -14,35 +15,45 @@ import (
 	"windlass.dev/internal/kit/plan"
 )
 
+const olderKind = "ClusterInstallation"
+
 // ReadOlder makes an Installation of a ClusterInstallation, for a roll-out that migrates. It
 // is settled when it need not be waited for: its objects are handed over, or it has them
 // back. One that hibernates is migrated like any other.
 func ReadOlder(ci *older.ClusterInstallation) *Installation {
-	i := read("ClusterInstallation", &ci.ObjectMeta, v1alpha1.MigrationAnnotation)
+	i := read(olderKind, &ci.ObjectMeta, v1alpha1.MigrationAnnotation)
+	i.migrating = ci.Spec.Migrate
 	i.Paused = i.Paused || slices.ContainsFunc(strings.Split(ci.Annotations[v1alpha1.KeepsAnnotation], ","), func(kept string) bool { return strings.TrimSpace(kept) == "migrate" })
-	var phase older.MigrationPhase
-	var since *metav1.Time
 	if m := ci.Status.Migration; m != nil {
-		phase, since = m.Phase, m.Since
+		i.diverged = len(m.Diverged) > 0
+		i.migrates(ci, m)
+	} else {
+		i.migrates(ci, &older.MigrationStatus{})
 	}
+	return i
+}
+
+// migrates says how the ClusterInstallation takes its migration.
+func (i *Installation) migrates(ci *older.ClusterInstallation, m *older.MigrationStatus) {
 	if i.Record == nil {
 		i.Settled = true
-		return i
+		return
 	}
-	switch {
-	case i.Record.Back:
-		i.Settled = phase == "" || phase == older.MigrationReverted || phase == older.MigrationRefused || phase == older.MigrationWaiting
+	switch phase := m.Phase; {
+	case i.Record.Back: // Or it was somebody else's migration, which goes on.
+		i.Settled = i.migrating || slices.Contains([]older.MigrationPhase{"", older.MigrationReverted, older.MigrationRefused, older.MigrationWaiting}, phase)
+	case phase == older.MigrationRefused && ci.Status.ObservedGeneration == ci.Generation:
+		i.Settled, i.refused = true, cmp.Or(m.Error, "windlass migrate status has the reason")
 	case phase == older.MigrationAwaitingFinalization:
 		i.Settled = true
 	case phase == older.MigrationHandingOver:
 		i.Deleting = false // That is how a migration ends; its Mattermost goes on.
-	case phase == older.MigrationRefused, phase == older.MigrationInterrupted:
-		i.stalled = since != nil && !since.Before(&i.Record.At)
+	case phase == older.MigrationInterrupted:
+		i.stalled = m.Since != nil && !m.Since.Before(&i.Record.At)
 	}
 	if !i.Settled {
 		i.failing = i.Record.At.Time
 	}
-	return i
 }
 
 // ReadMigrated makes an Installation of a Mattermost that was a ClusterInstallation, for the
@@ -62,20 +73,37 @@ func ReadMigrated(mm *installations.Mattermost, r *v1alpha1.InstallationRollout)
 	return i
 }
 
-// migrate is the step that has a ClusterInstallation migrated, or taken back.
+// migrate is the step that has a ClusterInstallation migrated, or taken back. A migration
+// that was under way before is somebody else's, and is not taken back.
 func migrate(r *v1alpha1.InstallationRollout, i *Installation, now time.Time, back bool) (plan.Action, error) {
 	record := Record{Rollout: r.Name, UID: r.UID, Sequence: r.Status.Revision.Sequence, At: metav1.NewTime(now), Back: back}
+	wanted, verb := true, "migrate"
+	if back {
+		wanted, verb = i.migrating && i.wasMigrating(), "take back"
+	} else {
+		// One that a former revision began is ours, too.
+		ours := i.migrating && i.Record != nil && i.Record.UID == r.UID && !i.Record.Back && !i.wasMigrating()
+		was, err := json.Marshal(i.migrating && !ours)
+		if err != nil {
+			return nil, err
+		}
+		record.Before = map[string]json.RawMessage{migratePart: was}
+	}
 	text, err := json.Marshal(record)
 	if err != nil {
 		return nil, err
 	}
 	patch, err := json.Marshal(object{
 		"metadata": object{"resourceVersion": i.Meta.ResourceVersion, "annotations": object{v1alpha1.MigrationAnnotation: string(text)}},
-		"spec":     object{"migrate": !back},
+		"spec":     object{"migrate": wanted},
 	})
-	verb := "migrate"
-	if back {
-		verb = "take back"
-	}
 	return Merge{Verb: verb, Kind: i.Kind, Installation: i.Name, Patch: patch}, err
+}
+
+// migratePart is what Record.Before calls spec.migrate.
+const migratePart = "migrate"
+
+// wasMigrating says that a ClusterInstallation was asked to migrate before the roll-out came.
+func (i *Installation) wasMigrating() bool {
+	return i.Record != nil && string(i.Record.Before[migratePart]) == "true"
 }

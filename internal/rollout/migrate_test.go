@@ -1,11 +1,14 @@
 package rollout
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"windlass.dev/api/fleet/v1alpha1"
 	older "windlass.dev/api/installation/v1alpha1"
@@ -40,8 +43,8 @@ func TestMigrating(t *testing.T) {
 		"is deleted at the end":            {mine, older.MigrationHandingOver, 0, 0, true, stands{updating, true}},
 		"is deleted by somebody":           {mine, older.MigrationPreparing, 0, 0, true, stands{pendingDeletion, false}},
 		"waits for a word":                 {mine, older.MigrationAwaitingFinalization, 0, time.Hour, false, stands{updated, false}},
-		"is refused":                       {mine, older.MigrationRefused, time.Second, 2 * time.Second, false, stands{failed, false}},
-		"was refused before the change":    {mine, older.MigrationRefused, -time.Hour, 2 * time.Second, false, stands{updating, true}},
+		"is refused":                       {mine, older.MigrationRefused, time.Second, 2 * time.Second, false, stands{refused, false}},
+		"has been refused before":          {mine, older.MigrationRefused, -time.Hour, 2 * time.Hour, false, stands{refused, false}},
 		"its Mattermost was deleted":       {mine, older.MigrationInterrupted, time.Second, 2 * time.Second, false, stands{failed, false}},
 		"is taken back":                    {back, older.MigrationReverting, 0, 0, false, stands{rolledBack, true}},
 		"was taken back":                   {back, older.MigrationReverted, 0, 0, false, stands{rolledBack, false}},
@@ -57,6 +60,7 @@ func TestMigrating(t *testing.T) {
 			if c.deleting {
 				ci.DeletionTimestamp = new(metav1.NewTime(epoch))
 			}
+			ci.Spec.Migrate = !strings.Contains(c.record, "back")
 			ci.Status.Migration = &older.MigrationStatus{Phase: c.phase, Since: new(metav1.NewTime(epoch.Add(c.since)))}
 			d := migrating(epoch.Add(c.after), ReadOlder(ci))
 			if diff := cmp.Diff(c.want, stands{d.members[0].state, d.members[0].inFlight}); diff != "" {
@@ -115,5 +119,96 @@ func TestMigrated(t *testing.T) {
 	}
 	if Read(mm).Record != nil {
 		t.Error("for other roll-outs it was changed by one")
+	}
+}
+
+// TestRefusedHoldsUpNobody: what cannot be migrated is named with the reason, and the others
+// are migrated.
+func TestRefusedHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	one := func(name, record string, phase older.MigrationPhase) *Installation {
+		ci := &older.ClusterInstallation{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(name)}}
+		if record != "" {
+			ci.Annotations = map[string]string{v1alpha1.MigrationAnnotation: record}
+			ci.Spec.Migrate = true
+		}
+		ci.Status.Migration = &older.MigrationStatus{Phase: phase, Error: "Disable BlueGreen to enable migration."}
+		return ReadOlder(ci)
+	}
+	d := migrating(epoch, one("a", `{"rollout":"june","uid":"june-uid","sequence":2,"at":"2026-11-26T12:00:00Z"}`, older.MigrationRefused))
+	s := *d.s
+	s.Rollout.Spec.Strategy.Waves = []v1alpha1.InstallationWave{{Size: number(1)}}
+	s.Installations = append(s.Installations, one("b", "", ""))
+	p := Decide(s, epoch)
+	status := Report(s, p, planOutcome, epoch).Status
+	if status.Wave != 1 || status.Failed != 0 || status.Refused != 1 || len(status.RefusedInstallations) != 1 {
+		t.Errorf("wave %d, %d failed, refused %v", status.Wave, status.Failed, status.RefusedInstallations)
+	}
+	wait := waitFor(status.Waits, v1alpha1.ReasonMigrationRefused)
+	if wait == nil || wait.Subject != "ClusterInstallation/ns/a" || wait.Message != "Disable BlueGreen to enable migration." {
+		t.Errorf("waits %v", status.Waits)
+	}
+	s.Rollout.Status = status
+	if p = Decide(s, epoch); len(p.Steps) != 1 || p.Steps[0].Action.String() != "migrate ClusterInstallation/ns/b" {
+		t.Errorf("steps %v", p.Steps)
+	}
+}
+
+// TestWhoseMigrationItIs: one that was under way before is not taken back.
+func TestWhoseMigrationItIs(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		before   bool // Was spec.migrate set before the roll-out came?
+		reverted bool // Has somebody taken it back since?
+		revised  bool // Does the roll-out come twice?
+		want     bool // What is spec.migrate after the roll-back?
+	}{
+		"the roll-out's":                        {false, false, false, false},
+		"the roll-out's, in two revisions":      {false, false, true, false},
+		"somebody else's":                       {true, false, false, true},
+		"somebody else's, in two revisions":     {true, false, true, true},
+		"somebody else's, who took it back":     {true, true, false, false},
+		"the roll-out's, somebody took it back": {false, true, false, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ci := &older.ClusterInstallation{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "chat"}}
+			ci.Spec.Migrate = c.before
+			r := &v1alpha1.InstallationRollout{ObjectMeta: metav1.ObjectMeta{Name: "june", UID: "june-uid"}}
+			r.Status.Revision = &v1alpha1.Revision{Sequence: 2}
+			write := func(back bool) {
+				action, err := migrate(r, ReadOlder(ci), epoch, back)
+				if err != nil {
+					t.Fatal(err)
+				}
+				patch := struct {
+					Metadata struct{ Annotations map[string]string }
+					Spec     struct{ Migrate bool }
+				}{}
+				if err := json.Unmarshal(action.(Merge).Patch, &patch); err != nil {
+					t.Fatal(err)
+				}
+				ci.Annotations, ci.Spec.Migrate = patch.Metadata.Annotations, patch.Spec.Migrate
+			}
+			write(false)
+			if !ci.Spec.Migrate {
+				t.Fatal("it does not migrate")
+			}
+			if c.revised {
+				r.Status.Revision.Sequence++
+				write(false)
+			}
+			if c.reverted {
+				ci.Spec.Migrate = false
+			}
+			write(true)
+			if ci.Spec.Migrate != c.want {
+				t.Errorf("after the roll-back spec.migrate is %t", ci.Spec.Migrate)
+			}
+			if c.want && !ReadOlder(ci).Settled {
+				t.Error("the roll-back waits for what goes on without it")
+			}
+		})
 	}
 }

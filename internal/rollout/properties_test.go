@@ -105,6 +105,10 @@ func TestNoLimitIsExceeded(t *testing.T) {
 				})
 				w.wants[name] = value
 			},
+			"take back": func(t *rapid.T) {
+				w.edit(some(), func(mm *installations.Mattermost) { mm.Spec.Version, mm.ManagedFields = "1", nil })
+			},
+			"pause or resume one": func(t *rapid.T) { w.hold(some()) },
 			"revise": func(t *rapid.T) {
 				w.rollout.Spec.Change = drawChange(t)
 				w.rollout.Generation++
@@ -116,6 +120,9 @@ func TestNoLimitIsExceeded(t *testing.T) {
 		w.rollout.Spec.Paused = false
 		w.rollout.Spec.Change = v1alpha1.InstallationChange{Version: "9"}
 		for _, name := range w.names() {
+			if w.live[name].Annotations[installations.PausedAnnotation] != "" {
+				w.hold(name)
+			}
 			w.settle(name)
 		}
 		w.run(t)

@@ -43,12 +43,14 @@ func (d *decider) counts() {
 	st.Total, st.PendingDeletion = int32(len(d.members)), int32(d.tally[pendingDeletion])
 	st.Updated, st.Updating, st.Failed, st.RolledBack = int32(d.tally[updated]), int32(d.tally[updating]), int32(d.tally[failed]), int32(d.tally[rolledBack])
 	st.Hibernating, st.AwaitingUpdate = int32(d.tally[hibernating]), int32(d.tally[awaiting])
+	st.Edited, st.Refused = int32(d.tally[edited]), int32(d.tally[refused])
 	st.Superseded = 0
 	for _, n := range d.superseded {
 		st.Superseded += int32(n)
 	}
 	some := func(s state) []string { names := d.names(s); return names[:min(len(names), maxNames)] }
 	st.FailedInstallations, st.UpdatingInstallations = some(failed), some(updating)
+	st.EditedInstallations, st.RefusedInstallations = some(edited), some(refused)
 	if equality.Semantic.DeepEqual(before, st) {
 		return
 	}
@@ -75,7 +77,7 @@ func (d *decider) conditions() {
 	}
 	d.setCondition(v1alpha1.ConditionReady, ready, reason, message)
 	stuck := waitFor(d.waits, v1alpha1.ReasonInvalidSpec)
-	for _, personal := range []string{v1alpha1.ReasonNothingSelected, v1alpha1.ReasonFailureThreshold, v1alpha1.ReasonGateFailed} {
+	for _, personal := range []string{v1alpha1.ReasonNothingSelected, v1alpha1.ReasonFailureThreshold, v1alpha1.ReasonGateFailed, v1alpha1.ReasonEdited} {
 		if stuck == nil {
 			stuck = waitFor(d.waits, personal)
 		}
@@ -101,7 +103,16 @@ func (d *decider) inShort() (reason, message string) {
 	st := d.status
 	switch st.Phase {
 	case v1alpha1.Succeeded:
-		return v1alpha1.ReasonSucceeded, "every installation that is awake has the revision"
+		parts := []string{"every installation that is awake has the revision"}
+		for _, but := range []struct {
+			state state
+			what  string
+		}{{edited, "those that were edited since, see status.editedInstallations"}, {refused, "those that cannot be migrated as they are, see status.refusedInstallations"}, {failed, "those that failed, see status.failedInstallations"}} {
+			if d.tally[but.state] > 0 {
+				parts = append(parts, "but for "+but.what)
+			}
+		}
+		return v1alpha1.ReasonSucceeded, strings.Join(parts, ", ")
 	case v1alpha1.Superseded:
 		return v1alpha1.ReasonSuperseded, "all installations belong to newer roll-outs: " + listed(slices.Sorted(maps.Keys(d.superseded)))
 	case v1alpha1.RolledBack:

@@ -93,6 +93,22 @@ func (w *world) edit(name string, change func(*installations.Mattermost)) {
 	w.store(mm)
 }
 
+// hold pauses one by its annotation, or resumes it.
+func (w *world) hold(name string) {
+	w.edit(name, func(mm *installations.Mattermost) {
+		all := maps.Clone(mm.Annotations)
+		if all == nil {
+			all = map[string]string{}
+		}
+		if all[installations.PausedAnnotation] == "true" {
+			delete(all, installations.PausedAnnotation)
+		} else {
+			all[installations.PausedAnnotation] = "true"
+		}
+		mm.Annotations = all
+	})
+}
+
 // settle is a pass of who looks after installations.
 func (w *world) settle(name string) {
 	if w.live[name].Annotations[installations.PausedAnnotation] == "true" {
@@ -110,6 +126,8 @@ func (w *world) settle(name string) {
 		mm.Status.State = installations.Stable
 		if mm.Spec.Version == bad && *mm.Spec.Replicas > 0 {
 			mm.Status.State, ready.Status = installations.Reconciling, metav1.ConditionFalse
+		} else if *mm.Spec.Replicas > 0 {
+			mm.Status.StableGeneration = mm.Generation
 		}
 		if len(mm.Status.Conditions) > 0 && mm.Status.Conditions[0].Status == ready.Status {
 			return
@@ -278,7 +296,7 @@ func (w *world) inFlight(of func(*installations.Mattermost) bool) int {
 // flies says that an installation is in flight, whoever is to blame.
 func (w *world) flies(mm *installations.Mattermost) bool {
 	i := Read(mm)
-	if i.Record == nil || i.Settled || i.Deleting {
+	if i.Record == nil || i.Settled || i.shown || i.Deleting {
 		return false
 	}
 	failed, _ := i.failed(w.now, time.Duration(*w.rollout.Spec.Strategy.ProgressDeadlineSeconds)*time.Second)

@@ -131,5 +131,5 @@ func TestGuideManifests(t *testing.T) {
 func TestRunbookHasReasons(t *testing.T) {
 	// These pass by themselves, or are what somebody did.
 	windlasstest.RunbookHasReasons(t, "runbooks/rollout.md", "fleet/v1alpha1/conditions.go",
-		"Rolling", "Soaking", "Paused", "InstallationPaused", "OutsideWindow", "GatePending", "Updating", "RollingBack", "RolledBack", "Aborted", "Succeeded")
+		"Rolling", "Soaking", "Paused", "OutsideWindow", "GatePending", "Updating", "RollingBack", "RolledBack", "Aborted", "Succeeded")
 }

@@ -2,6 +2,7 @@ package rollouts
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -77,15 +78,18 @@ func TestMigrate(t *testing.T) {
 	edit(t, c, last, func() {
 		last.Spec.BlueGreen = older.BlueGreen{Enable: true, ProductionDeployment: "blue", Blue: older.AppDeployment{Name: "blue", IngressName: "b.example.com", Version: "10.5.2"}, Green: older.AppDeployment{Name: "green", IngressName: "g.example.com", Version: "10.5.2"}}
 	})
-	want(t, 0, namespace+"/mm-01  migrate: none -> true", "plan", "-n", namespace, "--migrate", "--check")
+	want(t, 3, namespace+"/mm-01  migrate: none -> true", "plan", "-n", namespace, "--migrate", "--check")
+	want(t, 3, "Disable BlueGreen", "plan", "-n", namespace, "--migrate")
 	want(t, 2, "the only change", "plan", "--migrate", "--version", "10.6.0")
 	r := rollout(t, c, "migrate", namespace, v1alpha1.InstallationChange{Migrate: true}, v1alpha1.RolloutStrategy{
-		MaxInFlight: number(1), FailureThreshold: number(1), Waves: []v1alpha1.InstallationWave{{Size: number(1), SoakSeconds: 1}},
+		MaxInFlight: number(1), Waves: []v1alpha1.InstallationWave{{Size: number(1), SoakSeconds: 1}},
 	})
 	reaches(t, c, r, "done", phase(v1alpha1.Succeeded))
-	if st := r.Status; st.Total != 3 || st.Updated != 2 || st.Failed != 1 || len(st.FailedInstallations) != 1 || st.FailedInstallations[0] != namespace+"/"+name(2) {
+	if st := r.Status; st.Total != 3 || st.Updated != 2 || st.Failed != 0 || st.Refused != 1 || len(st.RefusedInstallations) != 1 || st.RefusedInstallations[0] != namespace+"/"+name(2) {
 		t.Errorf("status %+v", st)
 	}
+	want(t, 0, "Refused: "+namespace+"/"+name(2), "status", "migrate")
+	want(t, 0, "Disable BlueGreen to enable migration.", "status", "migrate")
 	for i := range 2 {
 		awaitOlder(t, c, namespace, name(i), "gone", func(ci *older.ClusterInstallation) bool { return ci == nil })
 		await(t, c, namespace, name(i), "stable", runs("10.5.2"))
@@ -123,5 +127,32 @@ func TestMigrationIsTakenBack(t *testing.T) {
 	})
 	awaitOlder(t, c, namespace, name(1), "as it was", func(ci *older.ClusterInstallation) bool {
 		return ci != nil && !ci.Spec.Migrate && ci.Annotations[v1alpha1.MigrationAnnotation] == ""
+	})
+}
+
+// TestMigrationKeepsEdits: what somebody has edited in the Mattermost meanwhile is not lost to
+// a roll-back, which says so.
+func TestMigrationKeepsEdits(t *testing.T) {
+	c := windlasstest.Client(t)
+	windlass(t, manager.Hooks{})
+	namespace := olderFleet(t, c, 1)
+	first := &older.ClusterInstallation{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name(0)}}
+	edit(t, c, first, func() { first.Annotations = map[string]string{older.FinalizeAnnotation: "Manual"} })
+	r := rollout(t, c, "migrate-edited", namespace, v1alpha1.InstallationChange{Migrate: true}, v1alpha1.RolloutStrategy{})
+	awaitOlder(t, c, namespace, name(0), "handed over", inPhase(older.MigrationAwaitingFinalization))
+	mm := await(t, c, namespace, name(0), "stable", stable)
+	edit(t, c, mm, func() { mm.Spec.Version = "10.6.0" })
+	await(t, c, namespace, name(0), "stable with the edit", runs("10.6.0"))
+	awaitOlder(t, c, namespace, name(0), "known to have been edited", func(ci *older.ClusterInstallation) bool {
+		return slices.Equal(ci.Status.Migration.Diverged, []string{"spec.version"})
+	})
+	want(t, 0, "told to give back", "rollback", "migrate-edited")
+	reaches(t, c, r, "at its end", phase(v1alpha1.RolledBack))
+	want(t, 3, "windlass migrate revert", "status", "migrate-edited")
+	if mm = await(t, c, namespace, name(0), "as edited", runs("10.6.0")); mm.DeletionTimestamp != nil {
+		t.Error("the Mattermost is being deleted")
+	}
+	awaitOlder(t, c, namespace, name(0), "as it was", func(ci *older.ClusterInstallation) bool {
+		return inPhase(older.MigrationAwaitingFinalization)(ci) && ci.Spec.Migrate
 	})
 }

@@ -63,6 +63,11 @@ const (
 	ReasonOutsideWindow = "OutsideWindow"
 	// ReasonGatePending: a gate does not pass, or not yet.
 	ReasonGatePending = "GatePending"
+	// ReasonEdited: somebody has set what the change sets to something else, in all
+	// installations of the wave that had it.
+	ReasonEdited = "Edited"
+	// ReasonMigrationRefused: a ClusterInstallation cannot become a Mattermost as it is.
+	ReasonMigrationRefused = "MigrationRefused"
 	// ReasonUpdating: as many installations are updating as may.
 	ReasonUpdating = "Updating"
 	// ReasonRollingBack: installations get back what they had.

@@ -22,7 +22,8 @@ const (
 	RollingBack Phase = "RollingBack"
 	// Aborting: no further installation is taken; those that are updating go on.
 	Aborting Phase = "Aborting"
-	// Succeeded: all installations are updated but those that hibernate or are paused.
+	// Succeeded: all installations are updated but those that hibernate, are paused or
+	// refused, or were edited since.
 	Succeeded Phase = "Succeeded"
 	// Superseded: all installations belong to newer roll-outs.
 	Superseded Phase = "Superseded"
@@ -87,9 +88,18 @@ type InstallationRolloutStatus struct {
 	// AwaitingUpdate do not have the revision yet.
 	// +optional
 	AwaitingUpdate int32 `json:"awaitingUpdate"`
-	// Failed have the revision, and did not become stable.
+	// Failed have the revision, and did not become stable; or were stable, and are no more
+	// while their wave is rolled out or watched.
 	// +optional
 	Failed int32 `json:"failed"`
+	// Edited had the revision until somebody set what it changes to something else, which
+	// stays so.
+	// +optional
+	Edited int32 `json:"edited"`
+	// Refused are ClusterInstallations that cannot become Mattermosts as they are. They run
+	// on unchanged, and follow when they can.
+	// +optional
+	Refused int32 `json:"refused"`
 	// RolledBack have back what they had before the revision.
 	// +optional
 	RolledBack int32 `json:"rolledBack"`
@@ -107,6 +117,14 @@ type InstallationRolloutStatus struct {
 	// +optional
 	// +listType=atomic
 	UpdatingInstallations []string `json:"updatingInstallations,omitempty"`
+	// EditedInstallations are some of those that were edited, at most 20.
+	// +optional
+	// +listType=atomic
+	EditedInstallations []string `json:"editedInstallations,omitempty"`
+	// RefusedInstallations are some of those that are refused, at most 20.
+	// +optional
+	// +listType=atomic
+	RefusedInstallations []string `json:"refusedInstallations,omitempty"`
 	// +optional
 	// +listType=map
 	// +listMapKey=name

@@ -159,6 +159,16 @@ func (in *InstallationRolloutStatus) DeepCopyInto(out *InstallationRolloutStatus
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.EditedInstallations != nil {
+		in, out := &in.EditedInstallations, &out.EditedInstallations
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
+	if in.RefusedInstallations != nil {
+		in, out := &in.RefusedInstallations, &out.RefusedInstallations
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Gates != nil {
 		in, out := &in.Gates, &out.Gates
 		*out = make([]runv1alpha1.GateStatus, len(*in))

@@ -30,6 +30,7 @@ func count(list *v1alpha1.InstallationRolloutList, now time.Time, tell kit.Tell)
 		for state, n := range map[string]int32{
 			"updated": st.Updated, "updating": st.Updating, "hibernating": st.Hibernating, "pending_deletion": st.PendingDeletion,
 			"awaiting_update": st.AwaitingUpdate, "failed": st.Failed, "rolled_back": st.RolledBack,
+			"edited": st.Edited, "refused": st.Refused,
 		} {
 			tell(installationsDesc, float64(n), list.Items[i].Name, state)
 		}

@@ -1,0 +1,206 @@
+package rollout
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"windlass.dev/api/fleet/v1alpha1"
+	installations "windlass.dev/api/installation/v1beta1"
+)
+
+// troubled is a world of three installations, with a wave of one that is watched.
+func troubled(t *testing.T, version string) *world {
+	t.Helper()
+	return newWorld(t, 3, v1alpha1.InstallationRolloutSpec{Change: v1alpha1.InstallationChange{Version: version}, Strategy: &v1alpha1.RolloutStrategy{
+		MaxInFlight: number(1), ProgressDeadlineSeconds: new(int32(60)), Waves: []v1alpha1.InstallationWave{{Size: number(1), SoakSeconds: 100}},
+	}})
+}
+
+// until lets all work until the roll-out is as it is wanted.
+func (w *world) until(t *testing.T, is func(*v1alpha1.InstallationRolloutStatus) bool) {
+	t.Helper()
+	for range 40 {
+		if w.tick(fresh, -1); is(&w.rollout.Status) {
+			return
+		}
+		for _, name := range w.names() {
+			w.settle(name)
+		}
+		w.now = w.now.Add(7 * time.Second)
+	}
+	t.Fatalf("it does not come to that: %s, wave %d, waits %v", w.rollout.Status.Phase, w.rollout.Status.Wave, w.rollout.Status.Waits)
+}
+
+// breaks has an installation stall, of itself.
+func (w *world) breaks(name string) {
+	w.edit(name, func(mm *installations.Mattermost) {
+		at := metav1.NewTime(w.now)
+		mm.Status.State = installations.Reconciling
+		mm.Status.Conditions = []metav1.Condition{
+			{Type: installations.ConditionReady, Status: metav1.ConditionFalse, LastTransitionTime: at},
+			{Type: installations.ConditionStalled, Status: metav1.ConditionTrue, LastTransitionTime: at},
+		}
+	})
+}
+
+func (w *world) wants1(t *testing.T, what string, got, want int32) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: want %d, got %d; waits %v", what, want, got, w.rollout.Status.Waits)
+	}
+}
+
+// TestWhatBreaksLater: one that breaks while its wave is watched has failed, and later on what
+// breaks an installation that had been stable with the change is not the change's doing.
+func TestWhatBreaksLater(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		breaksWhen func(*v1alpha1.InstallationRolloutStatus) bool
+		failed     int32
+	}{
+		"while its wave is watched": {func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking }, 1},
+		"in the next wave":          {func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Wave == 1 && st.Updated < 3 }, 0},
+		"after the end":             {func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Succeeded }, 0},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := troubled(t, "2")
+			w.until(t, c.breaksWhen)
+			w.breaks("ns/i001")
+			w.tick(fresh, -1)
+			w.now = w.now.Add(countEvery)
+			w.tick(fresh, -1)
+			w.wants1(t, "failed", w.rollout.Status.Failed, c.failed)
+			if stalled := meta.IsStatusConditionTrue(w.rollout.Status.Conditions, v1alpha1.ConditionStalled); stalled != (c.failed > 0) {
+				t.Errorf("Stalled is %t", stalled)
+			}
+		})
+	}
+}
+
+// TestNeverStable: one that was never stable with the change has failed whenever that is, such
+// as one that wakes after the end.
+func TestNeverStable(t *testing.T) {
+	t.Parallel()
+	w := troubled(t, bad)
+	w.edit("ns/i001", func(mm *installations.Mattermost) { *mm.Spec.Replicas = 0 })
+	w.edit("ns/i002", func(mm *installations.Mattermost) { *mm.Spec.Replicas = 0 })
+	delete(w.live, "ns/i003")
+	delete(w.past, "ns/i003")
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Succeeded })
+	w.edit("ns/i001", func(mm *installations.Mattermost) { *mm.Spec.Replicas = 1 })
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Failed == 1 })
+	w.edit("ns/i002", func(mm *installations.Mattermost) { *mm.Spec.Replicas = 1 })
+	changes := w.changes
+	w.tick(fresh, -1)
+	w.tick(fresh, -1)
+	if w.changes != changes {
+		t.Error("another one gets what has failed")
+	}
+}
+
+// TestPausedInTheMiddle: pausing an installation to look at it neither hides that it has
+// failed, nor holds up the roll-out for ever without a word.
+func TestPausedInTheMiddle(t *testing.T) {
+	t.Parallel()
+	t.Run("one that has failed", func(t *testing.T) {
+		t.Parallel()
+		w := troubled(t, bad)
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Halted })
+		w.hold("ns/i001")
+		changes := w.changes
+		for range 3 {
+			w.tick(fresh, -1)
+			w.now = w.now.Add(countEvery)
+		}
+		w.wants1(t, "failed", w.rollout.Status.Failed, 1)
+		if w.changes != changes || w.rollout.Status.Phase != v1alpha1.Halted {
+			t.Errorf("it goes on: %s", w.rollout.Status.Phase)
+		}
+	})
+	t.Run("one that is updating", func(t *testing.T) {
+		t.Parallel()
+		w := troubled(t, "2")
+		w.tick(fresh, -1)
+		w.tick(fresh, -1)
+		w.hold("ns/i001")
+		w.tick(fresh, -1)
+		wait := waitFor(w.rollout.Status.Waits, v1alpha1.ReasonInstallationPaused)
+		if wait == nil || !strings.Contains(wait.Message, "ns/i001") {
+			t.Errorf("it is not named: %v", w.rollout.Status.Waits)
+		}
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Failed == 1 })
+	})
+	t.Run("one that gets back what it had", func(t *testing.T) {
+		t.Parallel()
+		w := troubled(t, bad)
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Halted })
+		w.hold("ns/i001")
+		w.rollout.Spec.End = v1alpha1.EndRollBack
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool {
+			return st.Phase == v1alpha1.RollingBack && waitFor(st.Waits, v1alpha1.ReasonInstallationPaused) != nil
+		})
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.RolledBack })
+	})
+}
+
+// TestTakenBack: where something else took the change back, it is not reported as made, and
+// the next wave waits if that was done to all.
+func TestTakenBack(t *testing.T) {
+	t.Parallel()
+	begin := func(t *testing.T) *world {
+		t.Helper()
+		w := troubled(t, "2")
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+		w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.Version = "1" })
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool {
+			return waitFor(st.Waits, v1alpha1.ReasonEdited) != nil
+		})
+		return w
+	}
+	goesOn := func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Wave == 1 }
+	ways := map[string]struct {
+		edit   func(*installations.Mattermost)
+		edited int32
+	}{
+		"it is kept on purpose": {func(mm *installations.Mattermost) { mm.Annotations[v1alpha1.KeepsAnnotation] = "version" }, 0},
+		"it comes again":        {func(mm *installations.Mattermost) { mm.Spec.Version = "2" }, 0},
+	}
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := begin(t)
+			st := w.rollout.Status
+			w.wants1(t, "wave", st.Wave, 0)
+			if !meta.IsStatusConditionTrue(st.Conditions, v1alpha1.ConditionStalled) {
+				t.Error("it is not Stalled")
+			}
+			w.edit("ns/i001", way.edit)
+			w.until(t, goesOn)
+			w.run(t)
+			w.wants1(t, "edited", w.rollout.Status.Edited, way.edited)
+		})
+	}
+	t.Run("one of many", func(t *testing.T) {
+		t.Parallel()
+		w := troubled(t, "2")
+		w.rollout.Spec.Strategy.Waves = nil
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Updated > 0 })
+		w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.Version = "1" })
+		w.run(t)
+		w.now = w.now.Add(countEvery)
+		w.tick(fresh, -1)
+		st := w.rollout.Status
+		w.wants1(t, "edited", st.Edited, 1)
+		w.wants1(t, "updated", st.Updated, 2)
+		ready := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionReady)
+		if st.Phase != v1alpha1.Succeeded || !strings.Contains(ready.Message, "editedInstallations") || len(st.EditedInstallations) != 1 {
+			t.Errorf("%s: %s %v", st.Phase, ready.Message, st.EditedInstallations)
+		}
+	})
+}
