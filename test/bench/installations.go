@@ -54,6 +54,8 @@ type options struct {
 	n, pairs, concurrency int
 	windlass              string
 	mixed                 bool
+	// apart has Windlass run in a session of its own.
+	apart bool
 	// pprof is where a CPU profile of the API server goes; empty for none.
 	pprof string
 }
@@ -276,7 +278,7 @@ func (t *trial) access(ctx context.Context) error {
 }
 
 func (t *trial) start(ctx context.Context, extra string) (*process, error) {
-	return startWindlass(ctx, t.o.windlass, t.dir, t.kubeconfig, t.token, extra)
+	return startWindlass(ctx, t.o.windlass, t.dir, t.kubeconfig, t.token, extra, t.o.apart)
 }
 
 // all measures creation, restart and resync, in this order.

@@ -38,8 +38,10 @@ type process struct {
 }
 
 // startWindlass runs `windlass run` with the shipped configuration, but for the
-// addresses, which have to be free, and what extra says.
-func startWindlass(ctx context.Context, binary, dir, kubeconfig, token, extra string) (*process, error) {
+// addresses, which have to be free, and what extra says. Apart, it is in a session of its
+// own: Linux then shares the processors out between it and all others together, as between
+// the cgroups of pods, and not between the threads of all.
+func startWindlass(ctx context.Context, binary, dir, kubeconfig, token, extra string, apart bool) (*process, error) {
 	metrics, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
@@ -60,6 +62,7 @@ func startWindlass(ctx context.Context, binary, dir, kubeconfig, token, extra st
 	p := &process{metrics: metrics, pprof: pprof, token: token, done: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, binary, "run", "--config", config, "--kubeconfig", kubeconfig)
 	p.cmd.Stderr = &p.stderr
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: apart}
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = time.Minute
 	if err := p.cmd.Start(); err != nil {

@@ -51,6 +51,7 @@ func rolloutTimes(ctx context.Context, arguments []string) (any, error) {
 	flags := flag.NewFlagSet("rollout", flag.ContinueOnError)
 	flags.IntVar(&o.n, "n", 5000, "how many installations, a namespace each")
 	flags.IntVar(&inFlight, "in-flight", 100, "how many may be updating at a time")
+	flags.BoolVar(&o.apart, "apart", false, "run Windlass in a session of its own, which Linux shares the processors out to as to a pod")
 	flags.StringVar(&o.windlass, "windlass", filepath.Join("bin", "windlass"), "the binary to measure")
 	if err := flags.Parse(arguments); err != nil {
 		return nil, err
