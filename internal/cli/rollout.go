@@ -344,7 +344,7 @@ func followRollout(ctx context.Context, c client.Client, r *v1alpha1.Installatio
 			return false, nil //nolint:nilerr // A roll-out takes long, and API servers are restarted meanwhile.
 		}
 		answered = now
-		if r.Status.ObservedGeneration < r.Generation && now.Sub(began) > unseenAfter {
+		if r.Status.ObservedGeneration == 0 && now.Sub(began) > unseenAfter {
 			return false, errUnseen{kind: "InstallationRollout", name: r.Name, lease: rolloutLease}
 		}
 		over := rollout.Over(r.Status.Phase) && r.Status.ObservedGeneration == r.Generation

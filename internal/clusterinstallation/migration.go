@@ -267,10 +267,17 @@ func (s Snapshot) handOver(c *course) {
 			c.Message = fmt.Sprintf("%s Of the objects %d are left, the first is %s.", c.Message, len(left), left[0])
 		}
 	}
-	if edited := s.edited(); edited != "" {
+	s.compare(c)
+}
+
+// compare says what was edited in either of the two since the one took over.
+func (s Snapshot) compare(c *course) {
+	edited := s.edited()
+	switch {
+	case edited != "": // To compare with what has no effect would say nothing.
 		c.Message += " " + edited
-	}
-	if installation.Acts(mm) {
+		c.Diverged = s.recorded().Diverged
+	case installation.Acts(s.Mattermost):
 		c.Diverged = s.diverged()
 	}
 }

@@ -1,9 +1,14 @@
 package installation
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 
+	klabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"windlass.dev/api/installation/v1beta1"
 )
@@ -62,6 +67,21 @@ func selecting(mm *v1beta1.Mattermost, name string) map[string]string {
 		return map[string]string{appLabel: "mattermost", v1alpha1Installation: name, v1alpha1Resource: name}
 	}
 	return map[string]string{appLabel: "mattermost", installationLabel: name, resourceLabel: name}
+}
+
+// OlderPods selects the pods of sets of ClusterInstallations, by the names of the sets.
+func OlderPods(sets ...string) (klabels.Selector, error) {
+	// What is no value of a label no pod has.
+	sets = slices.DeleteFunc(slices.Clone(sets), func(name string) bool { return len(validation.IsValidLabelValue(name)) > 0 })
+	var all []klabels.Requirement
+	for key, values := range map[string][]string{appLabel: {"mattermost"}, v1alpha1Installation: sets, v1alpha1Resource: sets} {
+		r, err := klabels.NewRequirement(key, selection.In, values)
+		if err != nil {
+			return nil, fmt.Errorf("select pods by the label %s: %w", key, err)
+		}
+		all = append(all, *r)
+	}
+	return klabels.NewSelector().Add(all...), nil
 }
 
 // labelled returns the labels of an object of a name: the user's, and those of the

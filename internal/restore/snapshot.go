@@ -40,8 +40,8 @@ type Snapshot struct {
 	Mattermost bool
 	// Deployments are those that the installation controls.
 	Deployments []appsv1.Deployment
-	// Pods names those of the installation that have not ended, also ones that were told to:
-	// past any cache, and after the Deployments, if Destroys.
+	// Pods names those of the installation that have not ended, also ones that were told to,
+	// or whose Deployment is gone: past any cache, and after the Deployments, if Destroys.
 	Pods []string
 	// Served says that the cluster knows databases of the MySQL operator.
 	Served bool
@@ -78,6 +78,12 @@ func Destroys(r *v1alpha1.MattermostRestoreDB) bool {
 	default:
 		return false
 	}
+}
+
+// Sets names the sets of pods that an installation has, or had until its spec was changed.
+func Sets(ci *v1alpha1.ClusterInstallation) []string {
+	names := []string{ci.Name, ci.Spec.BlueGreen.Blue.Name, ci.Spec.BlueGreen.Green.Name, ci.Spec.Canary.Deployment.Name}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
 
 // Target names the installation that a restore is about.

@@ -95,7 +95,7 @@ func (d *decider) revise() bool {
 	}
 	st := d.status
 	st.Revision = &v1alpha1.Revision{Hash: hash, Since: d.time()}
-	st.Phase, st.Outcome, st.OutcomeMessage, st.StartedAt, st.FinishedAt, st.Wave, st.WaveDoneAt = v1alpha1.Pending, "", "", nil, nil, 0, nil
+	st.Phase, st.Outcome, st.OutcomeMessage, st.StartedAt, st.FinishedAt, st.Wave, st.WaveDoneAt, st.WaveEnds = v1alpha1.Pending, "", "", nil, nil, 0, nil, nil
 	// Nothing is older than what comes now, so that nothing of it is superseded.
 	st.Revision.Sequence = 1<<63 - 1
 	d.wakeIn(time.Second)
@@ -233,12 +233,12 @@ func (d *decider) unfit() {
 }
 
 // takenBack reports whether nobody kept the revision of all in the wave that had it, so that
-// the next wave would be for nothing, and says so.
-func (d *decider) takenBack(wave int) bool {
+// the next wave would be for nothing, and says so. At the end it is about all waves.
+func (d *decider) takenBack(wave int, last bool) bool {
 	var names []string
 	for _, m := range d.members {
 		switch {
-		case m.wave != wave:
+		case m.wave != wave && !last:
 		case m.state == updated:
 			return false
 		case m.state == edited:
@@ -249,7 +249,7 @@ func (d *decider) takenBack(wave int) bool {
 		return false
 	}
 	slices.Sort(names)
-	d.wait("the roll-out", "", v1alpha1.ReasonEdited, fmt.Sprintf("all that had the change in wave %d have something else in its place now (%s), perhaps from a tool that applies them: "+
+	d.wait("the roll-out", "", v1alpha1.ReasonEdited, fmt.Sprintf("all that had the change so far, in wave %d, have something else in its place now (%s), perhaps from a tool that applies them: "+
 		"change it there, or have them keep what they have with the annotation %s", wave, listed(names), v1alpha1.KeepsAnnotation), time.Time{})
 	return true
 }
@@ -306,17 +306,19 @@ func (d *decider) wave(held bool) {
 		d.wakeAt(until)
 		return
 	}
-	if held || d.tooMany() || d.takenBack(number) {
-		return
+	next := number + 1
+	for next < len(d.settings.waves) && d.sizes[next] == 0 {
+		next++
 	}
-	for next := number + 1; next < len(d.settings.waves); next++ {
-		if d.sizes[next] > 0 {
-			st.Wave, st.WaveDoneAt = int32(next), nil
-			d.wakeIn(time.Second)
-			return
-		}
+	last := next >= len(d.settings.waves)
+	switch {
+	case held, d.tooMany(), d.takenBack(number, last):
+	case last:
+		d.finish(v1alpha1.Succeeded)
+	default:
+		st.Wave, st.WaveDoneAt, st.WaveEnds = int32(next), nil, append(st.WaveEnds, d.time())
+		d.wakeIn(time.Second)
 	}
-	d.finish(v1alpha1.Succeeded)
 }
 
 func (d *decider) finish(phase v1alpha1.Phase) {

@@ -36,7 +36,7 @@ func (d *decider) end() {
 // stable yet.
 func (d *decider) rollBack() {
 	d.status.Phase = v1alpha1.RollingBack
-	d.tellKept()
+	defer d.tellKept() // Last, for there may be many.
 	if d.status.FinishedAt != nil {
 		d.status.Phase = v1alpha1.RolledBack
 		return
@@ -89,7 +89,7 @@ func (m *member) kept() bool { return m.diverged && m.touched() && m.state != ro
 func (d *decider) tellKept() {
 	for _, m := range d.members {
 		if m.kept() {
-			d.wait(m.Kind+"/"+m.Name, "", v1alpha1.ReasonEdited, "its Mattermost was edited since it was made, so that it is not taken back: windlass migrate revert says what that would lose, and windlass migrate finalize ends it as it is", time.Time{})
+			d.wait(m.Kind+"/"+m.Name, "", v1alpha1.ReasonMigrationKept, "its Mattermost was edited since it was made, so that it is not taken back: windlass migrate revert says what that would lose, and windlass migrate finalize ends it as it is", time.Time{})
 		}
 	}
 }

@@ -68,7 +68,7 @@ type Installation struct {
 	// looked is what edited last found out.
 	looked struct {
 		revision string
-		edited   bool
+		lacks    lack
 	}
 }
 
@@ -102,6 +102,9 @@ func (i *Installation) settle(mm *installations.Mattermost) {
 		return
 	}
 	i.shown = mm.Status.StableGeneration > i.Record.Generation
+	if ready := meta.FindStatusCondition(mm.Status.Conditions, installations.ConditionReady); i.shown && ready != nil && ready.Reason == installations.ReasonPaused {
+		i.Settled = true // It took the change well, and what is wanted now is somebody else's.
+	}
 	// Also one that is paused: that it has failed stays so while somebody looks at it.
 	if !i.Settled {
 		i.assess(mm)
@@ -126,7 +129,7 @@ func (i *Installation) assess(mm *installations.Mattermost) {
 		i.failing = since
 	}
 	stalled := meta.FindStatusCondition(status.Conditions, installations.ConditionStalled)
-	i.stalled = stalled != nil && stalled.Status == metav1.ConditionTrue && status.ObservedGeneration == mm.Generation &&
+	i.stalled = stalled != nil && stalled.Status == metav1.ConditionTrue && stalled.Reason != installations.ReasonPaused && status.ObservedGeneration == mm.Generation &&
 		!stalled.LastTransitionTime.Before(&i.Record.At)
 }
 
@@ -144,27 +147,44 @@ func (i *Installation) failed(now time.Time, deadline time.Duration) (bool, time
 	}
 }
 
-// edited reports whether somebody has since set what the revision sets to something else.
-// What it found out is remembered, for a decision asks it of thousands.
-func (i *Installation) edited(change v1alpha1.InstallationChange, revision string) bool {
+// lack is how much of what a revision sets has something else in its place since.
+type lack uint8
+
+const (
+	nothing lack = iota
+	something
+	everything
+)
+
+// lost says how much that is. What it found out is remembered, for a decision asks it of
+// thousands.
+func (i *Installation) lost(change v1alpha1.InstallationChange, revision string) lack {
 	if i.looked.revision != revision {
-		i.looked.revision, i.looked.edited = revision, i.lacks(change)
+		i.looked.revision, i.looked.lacks = revision, i.lacks(change)
 	}
-	return i.looked.edited
+	return i.looked.lacks
 }
 
-func (i *Installation) lacks(change v1alpha1.InstallationChange) bool {
+func (i *Installation) lacks(change v1alpha1.InstallationChange) lack {
 	switch {
-	case change.Migrate: // What became a Mattermost stays one.
-		return i.Kind == olderKind && !i.migrating
-	case i.Mattermost == nil:
-		return false
+	case change.Migrate && i.Kind == olderKind && !i.migrating:
+		return everything
+	case change.Migrate, i.Mattermost == nil: // What became a Mattermost stays one.
+		return nothing
 	}
 	live, given := content(i.Mattermost), parts(change, i.Meta.Annotations[v1alpha1.KeepsAnnotation])
+	n := 0
 	for part := range given {
 		if !came(partOf(live, part), part, given, nil) {
-			return true
+			n++
 		}
 	}
-	return false
+	switch n {
+	case 0:
+		return nothing
+	case len(given):
+		return everything
+	default:
+		return something
+	}
 }

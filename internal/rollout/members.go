@@ -151,11 +151,20 @@ func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
 	}
 }
 
-// outlive has one that was stable with the revision count as updated once its wave is over:
-// what befalls it later came of something else, and takes nothing back.
+// outlive has one that was stable with the revision, and broke after its wave was over, count
+// as updated: that came of something else, and takes nothing back.
 func (d *decider) outlive(m *member) {
-	over := d.recorded.FinishedAt != nil || m.wave < int(d.recorded.Wave)
-	if m.shown && over && (m.state == updating || m.state == failed) {
+	if !m.shown || m.state != updating && m.state != failed {
+		return
+	}
+	over := d.recorded.FinishedAt
+	for _, end := range slices.Backward(d.recorded.WaveEnds) {
+		if end.After(m.Record.At.Time) {
+			over = &end
+		}
+	}
+	// One that got the change after the end has no wave.
+	if over != nil && (m.failing.IsZero() || m.failing.After(over.Time) || !over.After(m.Record.At.Time)) {
 		m.state = updated
 	}
 }
@@ -167,12 +176,16 @@ func (d *decider) reachedBy(m *member, revision *v1alpha1.Revision) bool {
 
 // with is the state of an installation to which the revision has been.
 func (d *decider) with(i *Installation, hasFailed bool) state {
+	lost := nothing
+	if d.known && !i.Record.Back {
+		lost = i.lost(d.s.Rollout.Spec.Change, d.status.Revision.Hash)
+	}
 	switch {
 	case i.Record.Back:
 		return rolledBack
 	case i.refused != "":
 		return refused
-	case d.known && i.edited(d.s.Rollout.Spec.Change, d.status.Revision.Hash):
+	case lost == everything, lost == something && i.Settled:
 		return edited
 	case i.Settled:
 		return updated
@@ -212,10 +225,10 @@ func (d *decider) assign() {
 		switch {
 		case m.state == pendingDeletion:
 			d.total--
+		case m.state == refused, !m.touched() && m.held():
+			held = append(held, m)
 		case m.touched():
 			touched = append(touched, m)
-		case m.held():
-			held = append(held, m)
 		default:
 			free = append(free, m)
 		}

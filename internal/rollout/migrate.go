@@ -42,7 +42,7 @@ func (i *Installation) migrates(ci *older.ClusterInstallation, m *older.Migratio
 	switch phase := m.Phase; {
 	case i.Record.Back: // Or it was somebody else's migration, which goes on.
 		i.Settled = i.migrating || slices.Contains([]older.MigrationPhase{"", older.MigrationReverted, older.MigrationRefused, older.MigrationWaiting}, phase)
-	case phase == older.MigrationRefused && ci.Status.ObservedGeneration == ci.Generation:
+	case phase == older.MigrationRefused && (ci.Status.ObservedGeneration == ci.Generation || m.Since != nil && !m.Since.Before(&i.Record.At)):
 		i.Settled, i.refused = true, cmp.Or(m.Error, "windlass migrate status has the reason")
 	case phase == older.MigrationAwaitingFinalization:
 		i.Settled = true
@@ -53,6 +53,9 @@ func (i *Installation) migrates(ci *older.ClusterInstallation, m *older.Migratio
 	}
 	if !i.Settled {
 		i.failing = i.Record.At.Time
+		if m.Since != nil && m.Since.After(i.failing) {
+			i.failing = m.Since.Time // Such as one that was refused for long.
+		}
 	}
 }
 

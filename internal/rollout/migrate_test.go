@@ -34,21 +34,22 @@ func TestMigrating(t *testing.T) {
 		deleting bool
 		want     stands
 	}{
-		"untouched":                        {"", "", 0, 0, false, stands{awaiting, false}},
-		"untouched, by a former roll-out":  {others, older.MigrationHandingOver, 0, 0, false, stands{awaiting, true}},
-		"nobody looks":                     {mine, "", 0, 0, false, stands{updating, true}},
-		"nobody looks, for too long":       {mine, "", 0, time.Minute, false, stands{failed, false}},
-		"waits to be stable":               {mine, older.MigrationWaiting, 0, 0, false, stands{updating, true}},
-		"is handed over":                   {mine, older.MigrationHandingOver, 0, 0, false, stands{updating, true}},
-		"is deleted at the end":            {mine, older.MigrationHandingOver, 0, 0, true, stands{updating, true}},
-		"is deleted by somebody":           {mine, older.MigrationPreparing, 0, 0, true, stands{pendingDeletion, false}},
-		"waits for a word":                 {mine, older.MigrationAwaitingFinalization, 0, time.Hour, false, stands{updated, false}},
-		"is refused":                       {mine, older.MigrationRefused, time.Second, 2 * time.Second, false, stands{refused, false}},
-		"has been refused before":          {mine, older.MigrationRefused, -time.Hour, 2 * time.Hour, false, stands{refused, false}},
-		"its Mattermost was deleted":       {mine, older.MigrationInterrupted, time.Second, 2 * time.Second, false, stands{failed, false}},
-		"is taken back":                    {back, older.MigrationReverting, 0, 0, false, stands{rolledBack, true}},
-		"was taken back":                   {back, older.MigrationReverted, 0, 0, false, stands{rolledBack, false}},
-		"is still handed over, taken back": {back, older.MigrationHandingOver, 0, 0, false, stands{rolledBack, true}},
+		"untouched":                          {"", "", 0, 0, false, stands{awaiting, false}},
+		"untouched, by a former roll-out":    {others, older.MigrationHandingOver, 0, 0, false, stands{awaiting, true}},
+		"nobody looks":                       {mine, "", 0, 0, false, stands{updating, true}},
+		"nobody looks, for too long":         {mine, "", 0, time.Minute, false, stands{failed, false}},
+		"waits to be stable":                 {mine, older.MigrationWaiting, 0, 0, false, stands{updating, true}},
+		"is handed over":                     {mine, older.MigrationHandingOver, 0, 0, false, stands{updating, true}},
+		"is deleted at the end":              {mine, older.MigrationHandingOver, 0, 0, true, stands{updating, true}},
+		"is deleted by somebody":             {mine, older.MigrationPreparing, 0, 0, true, stands{pendingDeletion, false}},
+		"waits for a word":                   {mine, older.MigrationAwaitingFinalization, 0, time.Hour, false, stands{updated, false}},
+		"is refused":                         {mine, older.MigrationRefused, time.Second, 2 * time.Second, false, stands{refused, false}},
+		"has been refused before":            {mine, older.MigrationRefused, -time.Hour, 2 * time.Hour, false, stands{refused, false}},
+		"was refused for long, and is cured": {mine, older.MigrationPreparing, time.Hour, time.Hour + time.Second, false, stands{updating, true}},
+		"its Mattermost was deleted":         {mine, older.MigrationInterrupted, time.Second, 2 * time.Second, false, stands{failed, false}},
+		"is taken back":                      {back, older.MigrationReverting, 0, 0, false, stands{rolledBack, true}},
+		"was taken back":                     {back, older.MigrationReverted, 0, 0, false, stands{rolledBack, false}},
+		"is still handed over, taken back":   {back, older.MigrationHandingOver, 0, 0, false, stands{rolledBack, true}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -141,15 +142,14 @@ func TestRefusedHoldsUpNobody(t *testing.T) {
 	s.Installations = append(s.Installations, one("b", "", ""))
 	p := Decide(s, epoch)
 	status := Report(s, p, planOutcome, epoch).Status
-	if status.Wave != 1 || status.Failed != 0 || status.Refused != 1 || len(status.RefusedInstallations) != 1 {
+	if status.Wave != 0 || status.Failed != 0 || status.Refused != 1 || len(status.RefusedInstallations) != 1 {
 		t.Errorf("wave %d, %d failed, refused %v", status.Wave, status.Failed, status.RefusedInstallations)
 	}
 	wait := waitFor(status.Waits, v1alpha1.ReasonMigrationRefused)
 	if wait == nil || wait.Subject != "ClusterInstallation/ns/a" || wait.Message != "Disable BlueGreen to enable migration." {
 		t.Errorf("waits %v", status.Waits)
 	}
-	s.Rollout.Status = status
-	if p = Decide(s, epoch); len(p.Steps) != 1 || p.Steps[0].Action.String() != "migrate ClusterInstallation/ns/b" {
+	if len(p.Steps) != 1 || p.Steps[0].Action.String() != "migrate ClusterInstallation/ns/b" {
 		t.Errorf("steps %v", p.Steps)
 	}
 }

@@ -71,6 +71,7 @@ func TestWhatBreaksLater(t *testing.T) {
 			t.Parallel()
 			w := troubled(t, "2")
 			w.until(t, c.breaksWhen)
+			w.now = w.now.Add(time.Second)
 			w.breaks("ns/i001")
 			w.tick(fresh, -1)
 			w.now = w.now.Add(countEvery)
@@ -81,6 +82,42 @@ func TestWhatBreaksLater(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhatBrokeWhileWatchedCounts also in the waves after it.
+func TestWhatBrokeWhileWatchedCounts(t *testing.T) {
+	t.Parallel()
+	w := troubled(t, "2")
+	w.rollout.Spec.Strategy.FailureThreshold = number(1)
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+	w.breaks("ns/i001")
+	for w.rollout.Status.Wave == 0 { // Nobody carries it out meanwhile.
+		w.tick(fresh, -1)
+		w.now = w.now.Add(7 * time.Second)
+	}
+	w.tick(fresh, -1)
+	w.wants1(t, "failed in the next wave", w.rollout.Status.Failed, 1)
+	if ends := w.rollout.Status.WaveEnds; len(ends) != 1 {
+		t.Errorf("ends of waves: %v", ends)
+	}
+}
+
+// TestPausedWell: one that took the change well and is then paused, to work on it by hand, has
+// not failed.
+func TestPausedWell(t *testing.T) {
+	t.Parallel()
+	w := troubled(t, "2")
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+	w.hold("ns/i001")
+	w.breaks("ns/i001")
+	w.edit("ns/i001", func(mm *installations.Mattermost) {
+		for i := range mm.Status.Conditions {
+			mm.Status.Conditions[i].Reason = installations.ReasonPaused
+		}
+	})
+	w.tick(fresh, -1)
+	w.wants1(t, "failed", w.rollout.Status.Failed, 0)
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Succeeded })
 }
 
 // TestNeverStable: one that was never stable with the change has failed whenever that is, such
@@ -186,6 +223,25 @@ func TestTakenBack(t *testing.T) {
 			w.wants1(t, "edited", w.rollout.Status.Edited, way.edited)
 		})
 	}
+	t.Run("what else is bad has failed", func(t *testing.T) {
+		t.Parallel()
+		w := troubled(t, bad)
+		w.rollout.Spec.Change.Restart = "once"
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Updating == 1 })
+		w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.PodTemplate = nil })
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Failed == 1 })
+	})
+	t.Run("the last wave", func(t *testing.T) {
+		t.Parallel()
+		w := troubled(t, "2")
+		w.rollout.Spec.Strategy.Waves = []v1alpha1.InstallationWave{{Size: number(2)}}
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Wave == 1 && st.AwaitingUpdate == 0 })
+		w.edit("ns/i003", func(mm *installations.Mattermost) { mm.Spec.Version = "1" })
+		w.settle("ns/i003")
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool {
+			return st.Phase == v1alpha1.Succeeded && st.Edited == 1
+		})
+	})
 	t.Run("one of many", func(t *testing.T) {
 		t.Parallel()
 		w := troubled(t, "2")

@@ -16,6 +16,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -339,12 +340,14 @@ func heldUp(t *testing.T, works *sync.Mutex) (goOn func()) {
 }
 
 // TestRestoreWaitsForPods: a pod of Mattermost that was told to end, and has not, keeps the
-// volumes from being touched, and is named.
+// volumes from being touched, and is named; and so does one whose Deployment is gone.
 func TestRestoreWaitsForPods(t *testing.T) {
 	t.Parallel()
 	ns, c := namespace(t), windlasstest.Client(t)
 	start(t, ns, grant(t, ns, restorer(t)), manager.Hooks{})
 	name := withMySQL(t, c, ns)
+	editOlder(t, c, name, func(spec *v1alpha1.ClusterInstallationSpec) { spec.BlueGreen.Green.Name = "green" })
+	stableOlder(t, c, name)
 	claims := claimsOf(t, c, ns)
 	var pods corev1.PodList
 	if err := c.List(t.Context(), &pods, client.InNamespace(ns), client.MatchingLabels(get(t, c, name, &appsv1.Deployment{}).Spec.Selector.MatchLabels)); err != nil || len(pods.Items) == 0 {
@@ -359,13 +362,22 @@ func TestRestoreWaitsForPods(t *testing.T) {
 		}
 	}
 	editPod("example.com/still-writes")
+	green := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "a-green-one", Labels: map[string]string{
+			"app": "mattermost", "v1alpha1.mattermost.com/installation": "green", "v1alpha1.mattermost.com/resource": "green",
+		}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "mattermost", Image: "example.com/mattermost"}}, SchedulerName: "nobody"},
+	}
+	if err := c.Create(t.Context(), green); err != nil {
+		t.Fatal(err)
+	}
 	restore := restoreOf(t, c, name, "monday", nil)
 	confirm(t, c, restore, v1alpha1.DeleteReplacedData)
 	eventually(t, func(ctx context.Context) (string, error) {
 		r := &v1alpha1.MattermostRestoreDB{}
 		err := c.Get(ctx, restore, r)
 		ready := meta.FindStatusCondition(r.Status.Conditions, v1beta1.ConditionReady)
-		if r.Status.Phase != v1alpha1.RestoreStoppingMattermost || !strings.Contains(ready.Message, "Left are "+pod.Name+".") {
+		if r.Status.Phase != v1alpha1.RestoreStoppingMattermost || !strings.Contains(ready.Message, "Left are a-green-one, "+pod.Name+".") {
 			return fmt.Sprintf("to name %s; its status is %+v", pod.Name, r.Status), err
 		}
 		return "", err
@@ -377,6 +389,17 @@ func TestRestoreWaitsForPods(t *testing.T) {
 		t.Errorf("claims %v, were %v", now, claims)
 	}
 	editPod()
+	eventually(t, func(ctx context.Context) (string, error) {
+		r := &v1alpha1.MattermostRestoreDB{}
+		err := c.Get(ctx, restore, r)
+		if ready := meta.FindStatusCondition(r.Status.Conditions, v1beta1.ConditionReady); !strings.Contains(ready.Message, "Left are a-green-one.") {
+			return "only the other pod to be left: " + ready.Message, err
+		}
+		return "", err
+	})
+	if err := c.Delete(t.Context(), green); err != nil {
+		t.Fatal(err)
+	}
 	restoreSays(t, c, restore, v1alpha1.ReasonRestored)
 	if now := claimsOf(t, c, ns); now[claimName(0)] == claims[claimName(0)] {
 		t.Error("the database still has its old volume")

@@ -68,6 +68,8 @@ const (
 	ReasonEdited = "Edited"
 	// ReasonMigrationRefused: a ClusterInstallation cannot become a Mattermost as it is.
 	ReasonMigrationRefused = "MigrationRefused"
+	// ReasonMigrationKept: a migration is not taken back, because the Mattermost was edited.
+	ReasonMigrationKept = "MigrationKept"
 	// ReasonUpdating: as many installations are updating as may.
 	ReasonUpdating = "Updating"
 	// ReasonRollingBack: installations get back what they had.

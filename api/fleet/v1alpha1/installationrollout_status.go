@@ -69,6 +69,10 @@ type InstallationRolloutStatus struct {
 	// WaveDoneAt is when the installations of the wave were all updated.
 	// +optional
 	WaveDoneAt *metav1.Time `json:"waveDoneAt,omitempty"`
+	// WaveEnds are when waves were over, in their order; the last one's is FinishedAt.
+	// +optional
+	// +listType=atomic
+	WaveEnds []metav1.Time `json:"waveEnds,omitempty"`
 	// Total is how many installations are selected, without those that are superseded; the
 	// following add up to it.
 	// +optional

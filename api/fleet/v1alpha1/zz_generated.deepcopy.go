@@ -145,6 +145,13 @@ func (in *InstallationRolloutStatus) DeepCopyInto(out *InstallationRolloutStatus
 		in, out := &in.WaveDoneAt, &out.WaveDoneAt
 		*out = (*in).DeepCopy()
 	}
+	if in.WaveEnds != nil {
+		in, out := &in.WaveEnds, &out.WaveEnds
+		*out = make([]v1.Time, len(*in))
+		for i := range *in {
+			(*in)[i].DeepCopyInto(&(*out)[i])
+		}
+	}
 	if in.CountedAt != nil {
 		in, out := &in.CountedAt, &out.CountedAt
 		*out = (*in).DeepCopy()

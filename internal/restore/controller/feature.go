@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -125,22 +126,30 @@ func (f *feature) observeInstallation(ctx context.Context, s *restore.Snapshot) 
 	return f.observeDatabase(ctx, s, my)
 }
 
-// observePods names the pods of the installation's Deployments that have not ended.
+// observePods names the pods of the installation that have not ended.
 func (f *feature) observePods(ctx context.Context, s *restore.Snapshot) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	sets, err := installation.OlderPods(restore.Sets(s.Installation)...)
+	if err != nil {
+		return err
+	}
+	selectors := []labels.Selector{sets}
 	for i := range s.Deployments {
 		selector, err := metav1.LabelSelectorAsSelector(s.Deployments[i].Spec.Selector)
 		if err != nil {
 			return fmt.Errorf("the selector of Deployment/%s: %w", s.Deployments[i].Name, err)
 		}
+		selectors = append(selectors, selector)
+	}
+	for _, selector := range selectors {
 		var pods corev1.PodList
 		if err := f.live.List(ctx, &pods, client.InNamespace(s.Restore.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-			return fmt.Errorf("list the pods of Deployment/%s: %w", s.Deployments[i].Name, err)
+			return fmt.Errorf("list pods: %w", err)
 		}
-		for j := range pods.Items {
-			if phase := pods.Items[j].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
-				s.Pods = append(s.Pods, pods.Items[j].Name)
+		for i := range pods.Items {
+			if phase := pods.Items[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+				s.Pods = append(s.Pods, pods.Items[i].Name)
 			}
 		}
 	}
