@@ -140,8 +140,9 @@ func (d *decider) goOn() {
 		d.finish(v1alpha1.Superseded)
 		return
 	}
-	if d.recorded.Phase == v1alpha1.Superseded {
-		d.status.FinishedAt = nil // The newer roll-outs were ended or deleted.
+	if end := d.status.FinishedAt; d.recorded.Phase == v1alpha1.Superseded && end != nil {
+		// The newer roll-outs were ended or deleted. What had this revision before is past.
+		d.status.FinishedAt, d.status.WaveDoneAt, d.status.WaveEnds = nil, nil, append(d.status.WaveEnds, *end)
 	}
 	if d.status.FinishedAt == nil {
 		d.status.Phase = v1alpha1.Rolling

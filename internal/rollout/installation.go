@@ -102,10 +102,9 @@ func (i *Installation) settle(mm *installations.Mattermost) {
 		return
 	}
 	i.shown = mm.Status.StableGeneration > i.Record.Generation
-	if ready := meta.FindStatusCondition(mm.Status.Conditions, installations.ConditionReady); i.shown && ready != nil && ready.Reason == installations.ReasonPaused {
-		i.Settled = true // It took the change well, and what is wanted now is somebody else's.
-	}
-	// Also one that is paused: that it has failed stays so while somebody looks at it.
+	// One that took the change well until it was paused: what is wanted of it since is somebody
+	// else's. One that has failed stays so while somebody looks at it.
+	i.Settled = i.Settled || i.shown && sincePaused(mm, installations.ConditionReady)
 	if !i.Settled {
 		i.assess(mm)
 	}
@@ -123,14 +122,40 @@ func (i *Installation) assess(mm *installations.Mattermost) {
 	case ready == nil: // As another operator reports.
 		i.failing = since
 	case ready.Status == metav1.ConditionTrue: // It was stable, and has been edited since.
-	case ready.LastTransitionTime.After(since):
-		i.failing = ready.LastTransitionTime.Time
 	default:
 		i.failing = since
+		if began := began(status.Conditions); began.After(since) {
+			i.failing = began
+		}
 	}
 	stalled := meta.FindStatusCondition(status.Conditions, installations.ConditionStalled)
-	i.stalled = stalled != nil && stalled.Status == metav1.ConditionTrue && stalled.Reason != installations.ReasonPaused && status.ObservedGeneration == mm.Generation &&
-		!stalled.LastTransitionTime.Before(&i.Record.At)
+	if stalled == nil || stalled.Status != metav1.ConditionTrue || stalled.LastTransitionTime.Before(&i.Record.At) {
+		return
+	}
+	// Of one that is paused nobody looks at a newer generation.
+	isPaused := stalled.Reason == installations.ReasonPaused
+	i.stalled = isPaused && !sincePaused(mm, installations.ConditionStalled) || !isPaused && status.ObservedGeneration == mm.Generation
+}
+
+// sincePaused reports whether a condition says that the installation is paused, and has been
+// as it is only since that.
+func sincePaused(mm *installations.Mattermost, kind string) bool {
+	c := meta.FindStatusCondition(mm.Status.Conditions, kind)
+	paused := meta.FindStatusCondition(mm.Status.Conditions, installations.ConditionPaused)
+	return c != nil && c.Reason == installations.ReasonPaused && paused != nil && !c.LastTransitionTime.Before(&paused.LastTransitionTime)
+}
+
+// began is since when an installation has not been as it should be. A condition Ready that was
+// not known for a moment says too late a time.
+func began(conditions []metav1.Condition) time.Time {
+	var first time.Time
+	for _, c := range conditions {
+		hinders := c.Status == metav1.ConditionTrue && (c.Type == installations.ConditionReconciling || c.Type == installations.ConditionStalled)
+		if at := c.LastTransitionTime.Time; (c.Type == installations.ConditionReady || hinders) && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
 }
 
 // failed reports whether it has failed by now, and if not, when it will have unless it

@@ -136,8 +136,8 @@ func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
 	hasFailed, at := false, time.Time{}
 	if m.Record != nil {
 		hasFailed, at = m.failed(d.now, d.settings.deadline)
-		m.inFlight = !m.Settled && !m.shown && !hasFailed && !m.Deleting
-		if m.inFlight && !at.IsZero() {
+		takes := !m.Settled && !hasFailed && !m.Deleting
+		if m.inFlight = takes && !m.shown; takes && !at.IsZero() {
 			d.wakeAt(at)
 		}
 	}

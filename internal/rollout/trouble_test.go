@@ -114,10 +114,97 @@ func TestPausedWell(t *testing.T) {
 		for i := range mm.Status.Conditions {
 			mm.Status.Conditions[i].Reason = installations.ReasonPaused
 		}
+		mm.Status.Conditions = append(mm.Status.Conditions, metav1.Condition{Type: installations.ConditionPaused, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(w.now)})
 	})
 	w.tick(fresh, -1)
 	w.wants1(t, "failed", w.rollout.Status.Failed, 0)
 	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Succeeded })
+}
+
+// TestPausedAfterItFailed: also if something is edited then, which waits until it is resumed.
+func TestPausedAfterItFailed(t *testing.T) {
+	t.Parallel()
+	for name, version := range map[string]string{"was stable with the change": "2", "was never stable with it": bad} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := troubled(t, version)
+			w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool {
+				return st.Phase == v1alpha1.Soaking || st.Updating == 1 && version == bad
+			})
+			w.now = w.now.Add(time.Second)
+			w.breaks("ns/i001")
+			w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Failed == 1 })
+			w.now = w.now.Add(time.Second)
+			w.hold("ns/i001")
+			w.edit("ns/i001", func(mm *installations.Mattermost) {
+				mm.Spec.MattermostEnv[1].Value = "edited"
+				for i := range mm.Status.Conditions {
+					mm.Status.Conditions[i].Reason = installations.ReasonPaused
+				}
+				mm.Status.Conditions = append(mm.Status.Conditions, metav1.Condition{Type: installations.ConditionPaused, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(w.now)})
+			})
+			changes := w.changes
+			for range 3 {
+				w.now = w.now.Add(countEvery)
+				w.tick(fresh, -1)
+			}
+			w.wants1(t, "failed", w.rollout.Status.Failed, 1)
+			if w.changes != changes {
+				t.Error("another one gets the change")
+			}
+		})
+	}
+}
+
+// TestABreakIsWaitedFor: nothing else may happen until the deadline, so that it has to wake the
+// roll-out itself.
+func TestABreakIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w := troubled(t, "2")
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+	w.breaks("ns/i001")
+	w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Status.Conditions = mm.Status.Conditions[:1] })
+	s := w.observe(fresh)
+	if p := Decide(s, w.now); p.Wake <= 0 || p.Wake > time.Minute {
+		t.Errorf("it wakes after %s", p.Wake)
+	}
+}
+
+// TestAMomentUnknown: that an installation could not be read for a moment does not make its
+// trouble a later one.
+func TestAMomentUnknown(t *testing.T) {
+	t.Parallel()
+	w := troubled(t, "2")
+	w.rollout.Spec.Strategy.FailureThreshold = number(1)
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+	w.breaks("ns/i001")
+	for w.rollout.Status.Wave == 0 {
+		w.tick(fresh, -1)
+		w.now = w.now.Add(7 * time.Second)
+	}
+	w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Status.Conditions[0].LastTransitionTime = metav1.NewTime(w.now) })
+	w.now = w.now.Add(countEvery)
+	w.tick(fresh, -1)
+	w.wants1(t, "failed", w.rollout.Status.Failed, 1)
+}
+
+// TestSupersededForAWhile: what broke between is not the change's doing when it goes on.
+func TestSupersededForAWhile(t *testing.T) {
+	t.Parallel()
+	w := troubled(t, "2")
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Succeeded })
+	w.now = w.now.Add(time.Hour)
+	w.breaks("ns/i001")
+	july := v1alpha1.InstallationRollout{ObjectMeta: metav1.ObjectMeta{Name: "july", UID: "july-uid"}, Spec: w.rollout.Spec}
+	july.Status.Revision = &v1alpha1.Revision{Sequence: w.rollout.Status.Revision.Sequence + 1}
+	w.others = []v1alpha1.InstallationRollout{july}
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Superseded })
+	w.others, w.rollout.Spec.Paused = nil, true
+	for range 3 {
+		w.now = w.now.Add(countEvery)
+		w.tick(fresh, -1)
+		w.wants1(t, "failed", w.rollout.Status.Failed, 0)
+	}
 }
 
 // TestNeverStable: one that was never stable with the change has failed whenever that is, such
