@@ -339,9 +339,9 @@ func (r *replacement) terminating() {
 	}
 	if policy := &r.g.strategy.drain; r.m.Registered && policy.LoadBalancers > 0 {
 		if until := metav1.NewTime(r.was.Status.TerminateAt.Add(policy.LoadBalancers)); r.now.Before(until.Time) {
+			ask := Deregister{Group: r.g.name, Machine: r.m.ID}
+			r.step(ask, "it has no pods any more") // Again and again, for the answer says when they have let it go.
 			if was := r.was.Status.Wait; was == nil || was.Reason != v1alpha1.ReasonLoadBalancers {
-				ask := Deregister{Group: r.g.name, Machine: r.m.ID}
-				r.step(ask, "it has no pods any more")
 				r.needs = append(r.needs, ask.String())
 			}
 			r.next.Wait = &v1alpha1.Wait{Subject: r.subject(), Reason: v1alpha1.ReasonLoadBalancers, Message: "load balancers still finish requests through it", Until: &until}

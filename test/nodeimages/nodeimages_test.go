@@ -1,6 +1,8 @@
 package nodeimages
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -106,6 +108,7 @@ func (x *example) runs(t *testing.T) map[string]v1alpha1.NodeRotation {
 func (x *example) begins(t *testing.T, id string) v1alpha1.NodeRotation {
 	t.Helper()
 	name := x.name + "-" + revision(id)
+	t.Cleanup(func() { x.tellIfFailed(t) })
 	waitFor(t, "NodeRotation "+name, func() bool { return x.runs(t)[name].Name != "" && x.image(t).Status.Rotation == name })
 	run := x.runs(t)[name]
 	if len(run.Spec.Groups) != 1 || run.Spec.Groups[0] != x.name {
@@ -115,6 +118,25 @@ func (x *example) begins(t *testing.T, id string) v1alpha1.NodeRotation {
 		t.Errorf("approved is %v", approved)
 	}
 	return run
+}
+
+// tellIfFailed says how everything stood, for whoever looks into a failure.
+func (x *example) tellIfFailed(t *testing.T) {
+	t.Helper()
+	if !t.Failed() {
+		return
+	}
+	var image v1alpha1.NodeImage
+	var group v1alpha1.NodeGroup
+	var runs v1alpha1.NodeRotationList
+	ctx, cancel := context.WithTimeout(context.Background(), deadline) // That of the test is over.
+	defer cancel()
+	key := types.NamespacedName{Name: x.name}
+	err := errors.Join(x.Get(ctx, key, &image), x.Get(ctx, key, &group), x.List(ctx, &runs))
+	t.Logf("image %+v\ngroup %+v\n%v", image.Status, group.Status, err)
+	for i := range runs.Items {
+		t.Logf("run %s %+v: %+v", runs.Items[i].Name, runs.Items[i].Spec, runs.Items[i].Status)
+	}
 }
 
 // abort ends a run before its time.

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,9 +22,16 @@ type clouds struct {
 
 	mu    sync.Mutex
 	known map[string]description
-	// deregistered are machines that load balancers were asked to let go, and when they
-	// were last asked; zero once they have. Who starts anew asks again, and is told.
-	deregistered map[string]time.Time
+	// deregistered are machines that load balancers were asked to let go. Who starts anew asks
+	// again, and is told.
+	deregistered map[string]deregistration
+}
+
+type deregistration struct {
+	// group is that of the machine.
+	group string
+	// asked is when load balancers were last asked; zero once they have let it go.
+	asked time.Time
 }
 
 type description struct {
@@ -53,22 +61,18 @@ func (c *clouds) describe(ctx context.Context, group *v1alpha1.NodeGroup) rotati
 		c.known = map[string]description{}
 	}
 	c.known[group.Name] = is
-	for machine := range c.deregistered {
-		if !c.exists(machine) {
-			delete(c.deregistered, machine)
-		}
-	}
+	c.forget(group.Name, is.Cloud)
 	return c.registered(is.Cloud)
 }
 
-// exists says whether any known group has the machine.
-func (c *clouds) exists(machine string) bool {
-	for _, d := range c.known {
-		if slices.ContainsFunc(d.Machines, func(m cloud.Machine) bool { return m.ID == machine }) {
-			return true
-		}
+// forget leaves out the machines that a group has no more.
+func (c *clouds) forget(group string, is rotation.Cloud) {
+	if is.Problem != "" {
+		return // Nobody knows.
 	}
-	return false
+	maps.DeleteFunc(c.deregistered, func(machine string, d deregistration) bool {
+		return d.group == group && !slices.ContainsFunc(is.Machines, func(m cloud.Machine) bool { return m.ID == machine })
+	})
 }
 
 // registered says of each machine whether load balancers have let it go.
@@ -78,8 +82,8 @@ func (c *clouds) registered(g rotation.Cloud) rotation.Cloud {
 	}
 	g.Machines = slices.Clone(g.Machines)
 	for i := range g.Machines {
-		at, asked := c.deregistered[g.Machines[i].ID]
-		g.Machines[i].Registered = !asked || !at.IsZero()
+		d, known := c.deregistered[g.Machines[i].ID]
+		g.Machines[i].Registered = !known || !d.asked.IsZero()
 	}
 	return g
 }
@@ -87,10 +91,10 @@ func (c *clouds) registered(g rotation.Cloud) rotation.Cloud {
 // deregister asks load balancers to let a machine go, if they were not asked a moment ago.
 func (c *clouds) deregister(ctx context.Context, provider cloud.Provider, ref v1alpha1.Provider, a rotation.Deregister) error {
 	c.mu.Lock()
-	at, asked := c.deregistered[a.Machine]
+	was, known := c.deregistered[a.Machine]
 	c.mu.Unlock()
 	now := c.clock.Now()
-	if asked && now.Sub(at) < describeEvery {
+	if known && now.Sub(was.asked) < describeEvery {
 		return nil
 	}
 	done, err := provider.Deregister(ctx, ref, a.Machine)
@@ -103,9 +107,9 @@ func (c *clouds) deregister(ctx context.Context, provider cloud.Provider, ref v1
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.deregistered == nil {
-		c.deregistered = map[string]time.Time{}
+		c.deregistered = map[string]deregistration{}
 	}
-	c.deregistered[a.Machine] = now
+	c.deregistered[a.Machine] = deregistration{a.Group, now}
 	return nil
 }
 
