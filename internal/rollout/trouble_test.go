@@ -84,9 +84,9 @@ func TestWhatBreaksLater(t *testing.T) {
 	}
 }
 
-// TestWhatBrokeWhileWatchedCounts also in the waves after it.
-func TestWhatBrokeWhileWatchedCounts(t *testing.T) {
-	t.Parallel()
+// brokenWhileWatched is a world in the next wave, in which one of the wave before has failed.
+func brokenWhileWatched(t *testing.T) *world {
+	t.Helper()
 	w := troubled(t, "2")
 	w.rollout.Spec.Strategy.FailureThreshold = number(1)
 	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
@@ -95,6 +95,13 @@ func TestWhatBrokeWhileWatchedCounts(t *testing.T) {
 		w.tick(fresh, -1)
 		w.now = w.now.Add(7 * time.Second)
 	}
+	return w
+}
+
+// TestWhatBrokeWhileWatchedCounts also in the waves after it.
+func TestWhatBrokeWhileWatchedCounts(t *testing.T) {
+	t.Parallel()
+	w := brokenWhileWatched(t)
 	w.tick(fresh, -1)
 	w.wants1(t, "failed in the next wave", w.rollout.Status.Failed, 1)
 	if ends := w.rollout.Status.WaveEnds; len(ends) != 1 {
@@ -174,14 +181,7 @@ func TestABreakIsWaitedFor(t *testing.T) {
 // trouble a later one.
 func TestAMomentUnknown(t *testing.T) {
 	t.Parallel()
-	w := troubled(t, "2")
-	w.rollout.Spec.Strategy.FailureThreshold = number(1)
-	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
-	w.breaks("ns/i001")
-	for w.rollout.Status.Wave == 0 {
-		w.tick(fresh, -1)
-		w.now = w.now.Add(7 * time.Second)
-	}
+	w := brokenWhileWatched(t)
 	w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Status.Conditions[0].LastTransitionTime = metav1.NewTime(w.now) })
 	w.now = w.now.Add(countEvery)
 	w.tick(fresh, -1)

@@ -129,7 +129,7 @@ func (x *example) tellIfFailed(t *testing.T) {
 	var image v1alpha1.NodeImage
 	var group v1alpha1.NodeGroup
 	var runs v1alpha1.NodeRotationList
-	ctx, cancel := context.WithTimeout(context.Background(), deadline) // That of the test is over.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), deadline) // The test is over, and so is its context.
 	defer cancel()
 	key := types.NamespacedName{Name: x.name}
 	err := errors.Join(x.Get(ctx, key, &image), x.Get(ctx, key, &group), x.List(ctx, &runs))
