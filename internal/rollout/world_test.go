@@ -323,15 +323,16 @@ func (w *world) checkLimits(name string, action plan.Action, of func(*installati
 	}
 }
 
-// checkWaves wants that no wave has more than its size.
+// checkWaves wants that no wave has more than its size, until all of them are done: who is made
+// or wakes after that follows without waves.
 func (w *world) checkWaves(action plan.Action) {
-	strategy := w.rollout.Spec.Strategy
-	if int(w.rollout.Status.Wave) >= len(strategy.Waves) {
+	strategy, status := w.rollout.Spec.Strategy, &w.rollout.Status
+	if int(status.Wave) >= len(strategy.Waves) || status.Phase == v1alpha1.Succeeded {
 		return
 	}
 	// Those that no selector of a wave so far selects came by the waves of a size.
 	may, touched := 0, 0
-	waves := strategy.Waves[:w.rollout.Status.Wave+1]
+	waves := strategy.Waves[:status.Wave+1]
 	for _, wave := range waves {
 		if wave.Size != nil {
 			may += wave.Size.IntValue()
@@ -346,7 +347,7 @@ func (w *world) checkWaves(action plan.Action) {
 		}
 	}
 	if touched > may {
-		w.t.Fatalf("%s: wave %d has %d installations, and all waves so far may have %d", action, w.rollout.Status.Wave, touched, may)
+		w.t.Fatalf("%s: wave %d has %d installations, and all waves so far may have %d", action, status.Wave, touched, may)
 	}
 }
 
