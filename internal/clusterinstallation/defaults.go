@@ -53,7 +53,7 @@ func defaultSets(ci *v1alpha1.ClusterInstallation) {
 		bg.ProductionDeployment = strings.ToLower(bg.ProductionDeployment)
 		for colour, set := range map[string]*v1alpha1.AppDeployment{blue: &bg.Blue, green: &bg.Green} {
 			if set.Name == "" {
-				set.Name = ci.Name + "-" + colour
+				set.Name = setName(ci, colour)
 			}
 			if set.IngressName == "" {
 				set.IngressName = colour + "." + ci.Spec.IngressName
@@ -61,8 +61,17 @@ func defaultSets(ci *v1alpha1.ClusterInstallation) {
 		}
 	}
 	if canary := &ci.Spec.Canary; canary.Enable && canary.Deployment.Name == "" {
-		canary.Deployment.Name = ci.Name + "-canary"
+		canary.Deployment.Name = setName(ci, "canary")
 	}
+}
+
+// setName is that of a set of pods when none is said.
+func setName(ci *v1alpha1.ClusterInstallation, kind string) string { return ci.Name + "-" + kind }
+
+// DefaultSets are the names that sets of pods have when none is said, whether they are asked for
+// or not.
+func DefaultSets(ci *v1alpha1.ClusterInstallation) []string {
+	return []string{setName(ci, blue), setName(ci, green), setName(ci, "canary")}
 }
 
 // set is a number of which 0 means that it is not said.

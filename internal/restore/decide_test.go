@@ -60,13 +60,17 @@ func TestRefusals(t *testing.T) {
 		"credentials twice": {func(s *restore.Snapshot) {
 			s.Restore.Spec.MattermostDBSecret, s.Restore.Spec.MattermostDBUser = "a", "b"
 		}, v1alpha1.ReasonInvalidRestore, true, true, "remove those"},
-		"no installation":   {func(s *restore.Snapshot) { s.Installation = nil }, v1alpha1.ReasonInstallationNotFound, true, true, "make it"},
-		"migrated":          {func(s *restore.Snapshot) { s.Installation, s.Mattermost = nil, true }, v1alpha1.ReasonInstallationMigrated, true, true, "is a Mattermost"},
-		"migrating":         {func(s *restore.Snapshot) { s.Installation.Spec.Migrate = true }, v1alpha1.ReasonInstallationMigrating, false, false, "spec.migrate"},
-		"coming back":       {func(s *restore.Snapshot) { s.Mattermost = true }, v1alpha1.ReasonInstallationMigrating, false, false, "spec.migrate"},
-		"being deleted":     {func(s *restore.Snapshot) { s.Installation.DeletionTimestamp = &metav1.Time{Time: start} }, v1alpha1.ReasonInstallationNotReady, false, false, "deleted"},
-		"paused":            {annotated(v1beta1.PausedAnnotation), v1alpha1.ReasonInstallationNotReady, false, false, v1beta1.PausedAnnotation},
-		"released":          {annotated(v1beta1.ReleasedAnnotation), v1alpha1.ReasonInstallationNotReady, false, false, v1beta1.ReleasedAnnotation},
+		"no installation": {func(s *restore.Snapshot) { s.Installation = nil }, v1alpha1.ReasonInstallationNotFound, true, true, "make it"},
+		"migrated":        {func(s *restore.Snapshot) { s.Installation, s.Mattermost = nil, true }, v1alpha1.ReasonInstallationMigrated, true, true, "is a Mattermost"},
+		"migrating":       {func(s *restore.Snapshot) { s.Installation.Spec.Migrate = true }, v1alpha1.ReasonInstallationMigrating, false, false, "spec.migrate"},
+		"coming back":     {func(s *restore.Snapshot) { s.Mattermost = true }, v1alpha1.ReasonInstallationMigrating, false, false, "spec.migrate"},
+		"being deleted":   {func(s *restore.Snapshot) { s.Installation.DeletionTimestamp = &metav1.Time{Time: start} }, v1alpha1.ReasonInstallationNotReady, false, false, "deleted"},
+		"paused":          {annotated(v1beta1.PausedAnnotation), v1alpha1.ReasonInstallationNotReady, false, false, v1beta1.PausedAnnotation},
+		"released":        {annotated(v1beta1.ReleasedAnnotation), v1alpha1.ReasonInstallationNotReady, false, false, v1beta1.ReleasedAnnotation},
+		"canary upgraded": {func(s *restore.Snapshot) {
+			s.Installation.Spec.Canary.Enable = true
+			s.Installation.Status.Conditions = append(s.Installation.Status.Conditions, metav1.Condition{Type: v1beta1.ConditionUpdateJobSucceeded, Status: metav1.ConditionUnknown, Reason: v1beta1.ReasonUpdateJobRunning})
+		}, v1alpha1.ReasonInstallationNotReady, false, false, "upgraded"},
 		"upgraded":          {says(v1beta1.ReasonUpdateJobRunning, ""), v1alpha1.ReasonInstallationNotReady, false, false, "upgraded"},
 		"cannot be applied": {says(v1beta1.ReasonInvalidSpec, "spec.x: wrong"), v1alpha1.ReasonInstallationNotReady, false, false, "spec.x: wrong"},
 		"failed migration":  {says(v1beta1.ReasonUpdateJobFailed, "the Job failed"), v1alpha1.ReasonRestoring, false, false, "begins"},

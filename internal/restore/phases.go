@@ -46,7 +46,7 @@ func (c *course) stands() bool {
 }
 
 func (c *course) stopDatabase() {
-	c.waits(v1alpha1.ReasonRestoring, "The pods of the database have to go."+c.installationSays())
+	c.waits(v1alpha1.ReasonRestoring, fmt.Sprintf("The pods of StatefulSet/%s, which is the database, have to go.", c.mysql().StatefulSet)+c.s.podsSay()+c.installationSays())
 	if c.stands() {
 		c.next.Phase = v1alpha1.RestoreDeletingVolumes
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"windlass.dev/api/installation/v1alpha1"
 	"windlass.dev/api/installation/v1beta1"
@@ -97,7 +98,9 @@ func standsInTheWay(ci *v1alpha1.ClusterInstallation) string {
 		return "is paused, so that its pods would not go: remove its annotation " + v1beta1.PausedAnnotation + "."
 	case ci.Annotations[v1beta1.ReleasedAnnotation] == "true":
 		return "is handed back to the Mattermost Operator: remove its annotation " + v1beta1.ReleasedAnnotation + " to have it taken over again."
-	case reason == v1beta1.ReasonUpdateJobRunning || reason == v1beta1.ReasonPreUpgradeRunning:
+	case reason == v1beta1.ReasonUpdateJobRunning, reason == v1beta1.ReasonPreUpgradeRunning,
+		// Ready leaves out the canary.
+		ci.Spec.Canary.Enable && meta.IsStatusConditionPresentAndEqual(ci.Status.Conditions, v1beta1.ConditionUpdateJobSucceeded, metav1.ConditionUnknown):
 		return "is being upgraded, and a Job has the database: it goes on when that is over."
 	case ci.Status.Error != "" && !slices.Contains(harmless, reason):
 		return "cannot be carried out as it is, so that its pods would not go: " + ci.Status.Error

@@ -82,7 +82,7 @@ func Destroys(r *v1alpha1.MattermostRestoreDB) bool {
 
 // Sets names the sets of pods that an installation has, or had until its spec was changed.
 func Sets(ci *v1alpha1.ClusterInstallation) []string {
-	names := []string{ci.Name, ci.Spec.BlueGreen.Blue.Name, ci.Spec.BlueGreen.Green.Name, ci.Spec.Canary.Deployment.Name}
+	names := append(clusterinstallation.DefaultSets(ci), ci.Name, ci.Spec.BlueGreen.Blue.Name, ci.Spec.BlueGreen.Green.Name, ci.Spec.Canary.Deployment.Name)
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
 

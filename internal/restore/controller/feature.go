@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -126,7 +127,7 @@ func (f *feature) observeInstallation(ctx context.Context, s *restore.Snapshot) 
 	return f.observeDatabase(ctx, s, my)
 }
 
-// observePods names the pods of the installation that have not ended.
+// observePods names the pods of the installation that have not ended, and Jobs that make some.
 func (f *feature) observePods(ctx context.Context, s *restore.Snapshot) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -142,6 +143,9 @@ func (f *feature) observePods(ctx context.Context, s *restore.Snapshot) error {
 		}
 		selectors = append(selectors, selector)
 	}
+	if err := f.observeJobs(ctx, s); err != nil {
+		return err
+	}
 	for _, selector := range selectors {
 		var pods corev1.PodList
 		if err := f.live.List(ctx, &pods, client.InNamespace(s.Restore.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
@@ -155,6 +159,21 @@ func (f *feature) observePods(ctx context.Context, s *restore.Snapshot) error {
 	}
 	slices.Sort(s.Pods)
 	s.Pods = slices.Compact(s.Pods)
+	return nil
+}
+
+// observeJobs names the Jobs of upgrades that go on, such as a canary's: they have the database.
+func (f *feature) observeJobs(ctx context.Context, s *restore.Snapshot) error {
+	var jobs batchv1.JobList
+	if err := f.live.List(ctx, &jobs, client.InNamespace(s.Restore.Namespace)); err != nil {
+		return fmt.Errorf("list Jobs: %w", err)
+	}
+	for i := range jobs.Items {
+		job := &jobs.Items[i]
+		if owner := metav1.GetControllerOf(job); owner != nil && owner.UID == s.Installation.UID && installation.UnfinishedJob(job) {
+			s.Pods = append(s.Pods, "Job/"+job.Name)
+		}
+	}
 	return nil
 }
 

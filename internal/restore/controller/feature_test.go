@@ -1,14 +1,17 @@
 package controller
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -111,5 +114,35 @@ windlass_restore_condition_oldest_seconds{condition="Stalled"} 60
 	tell := func(list *v1alpha1.MattermostRestoreDBList, tell kit.Tell) { count(list, now, tell) }
 	if err := testutil.CollectAndCompare(kit.Gauges(t.Context(), cache, tell, restoresDesc, oldestDesc), strings.NewReader(want)); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestObservePods: of the installation, also of sets that its spec no longer has, and a Job that
+// migrates its database; not those that have ended, nor what is of others.
+func TestObservePods(t *testing.T) {
+	t.Parallel()
+	pod := func(name, set string, phase corev1.PodPhase) *corev1.Pod {
+		labels := map[string]string{"app": "mattermost", "v1alpha1.mattermost.com/installation": set, "v1alpha1.mattermost.com/resource": set}
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Labels: labels}, Status: corev1.PodStatus{Phase: phase}}
+	}
+	job := func(name string, owner types.UID, conditions ...batchv1.JobCondition) *batchv1.Job {
+		return &batchv1.Job{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, OwnerReferences: []metav1.OwnerReference{{Kind: "ClusterInstallation", UID: owner, Controller: new(true)}}},
+			Status:     batchv1.JobStatus{Conditions: conditions},
+		}
+	}
+	cluster := fake.NewClientBuilder().WithObjects(
+		pod("own", "chat", corev1.PodRunning), pod("ended", "chat", corev1.PodSucceeded), pod("green", "chat-green", corev1.PodRunning), pod("others", "other", corev1.PodRunning),
+		job("migrates", "uid"), job("of-others", "other"), job("done", "uid", batchv1.JobCondition{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}),
+	).Build()
+	s := restore.Snapshot{
+		Restore:      &v1alpha1.MattermostRestoreDB{ObjectMeta: metav1.ObjectMeta{Namespace: "ns"}},
+		Installation: &v1alpha1.ClusterInstallation{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "chat", UID: "uid"}},
+	}
+	if err := (&feature{live: cluster}).observePods(t.Context(), &s); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"Job/migrates", "green", "own"}; !slices.Equal(s.Pods, want) {
+		t.Errorf("pods %v, want %v", s.Pods, want)
 	}
 }
