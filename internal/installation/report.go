@@ -73,8 +73,8 @@ func ReportAll(s Snapshot, p plan.Plan, outcome plan.Outcome, now time.Time) *v1
 	}
 	reportServing(s, a, h, outcome, status)
 	c := conditions{list: &status.Conditions, generation: status.ObservedGeneration, now: now}
-	c.summary(summary)
 	c.paused(a)
+	c.summary(summary)
 	c.released(a)
 	migration.record(s.Mattermost, status, c)
 	c.warned(append(warnings(s, a.Shape), s.Warnings...))
@@ -506,10 +506,20 @@ func (c conditions) summary(s summary) {
 // paused is there only while it holds.
 func (c conditions) paused(a assessment) {
 	if !a.Paused || a.Deleting {
+		c.resumed()
 		meta.RemoveStatusCondition(c.list, v1beta1.ConditionPaused)
 		return
 	}
 	c.set(metav1.Condition{Type: v1beta1.ConditionPaused, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonPaused, Message: plan.Bounded(a.pausedMessage(), messageLimit)})
+}
+
+// resumed has Ready begin anew where it was False for nothing but the pause: what is done about
+// that begins now.
+func (c conditions) resumed() {
+	paused, ready := meta.FindStatusCondition(*c.list, v1beta1.ConditionPaused), meta.FindStatusCondition(*c.list, v1beta1.ConditionReady)
+	if paused != nil && ready != nil && ready.Reason == v1beta1.ReasonPaused && !ready.LastTransitionTime.Before(&paused.LastTransitionTime) {
+		meta.RemoveStatusCondition(c.list, v1beta1.ConditionReady)
+	}
 }
 
 // released is there only while an annotation asks for it.

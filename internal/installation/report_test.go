@@ -5,6 +5,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"windlass.dev/api/installation/v1beta1"
@@ -67,4 +68,38 @@ func rollingOutSnapshot(t *testing.T, since time.Time) Snapshot {
 	// is about the pods all the same.
 	s.Mattermost = Report(s, plan.Plan{}, plan.Outcome{}, since)
 	return s
+}
+
+// TestResumed: what waited for the end of a pause is False since that ended; what was so before
+// the pause stays as old as it is.
+func TestResumed(t *testing.T) {
+	t.Parallel()
+	at := func(after time.Duration) metav1.Time { return metav1.NewTime(somewhen.Add(after)) }
+	for title, c := range map[string]struct {
+		edited time.Duration
+		reason string
+		since  time.Duration
+	}{
+		"edited in the pause":     {2 * time.Minute, v1beta1.ReasonPaused, time.Hour},
+		"broken before the pause": {0, v1beta1.ReasonPaused, 0},
+		"broken in the pause":     {2 * time.Minute, v1beta1.ReasonDeploymentUnavailable, 2 * time.Minute},
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			s := rollingOutSnapshot(t, somewhen)
+			s.Mattermost.Status.Conditions = []metav1.Condition{
+				{Type: v1beta1.ConditionReady, Status: metav1.ConditionFalse, Reason: c.reason, LastTransitionTime: at(c.edited)},
+				{Type: v1beta1.ConditionPaused, Status: metav1.ConditionTrue, Reason: v1beta1.ReasonPaused, LastTransitionTime: at(time.Minute)},
+			}
+			now := somewhen.Add(time.Hour)
+			after := Report(s, Decide(s, now), plan.Outcome{}, now)
+			ready := meta.FindStatusCondition(after.Status.Conditions, v1beta1.ConditionReady)
+			if want := at(c.since); ready == nil || !ready.LastTransitionTime.Equal(&want) {
+				t.Errorf("%+v, want since %s", ready, want)
+			}
+			if meta.FindStatusCondition(after.Status.Conditions, v1beta1.ConditionPaused) != nil {
+				t.Error("it is still said to be paused")
+			}
+		})
+	}
 }
