@@ -51,3 +51,20 @@ func TestHandOverSaysWhatHoldsItUp(t *testing.T) {
 		})
 	}
 }
+
+// TestEditedBoth: that the ClusterInstallation was edited as well does not hide that the
+// Mattermost was.
+func TestEditedBoth(t *testing.T) {
+	t.Parallel()
+	ci := onMySQL()
+	ci.Spec.Migrate, ci.Generation, ci.Status.ObservedGeneration = true, 2, 1
+	s := Snapshot{ClusterInstallation: ci, Views: []installation.Snapshot{{}}}
+	mm, _ := s.successor()
+	mm.UID, mm.Spec.Version = "heir", "10.6.0"
+	mm.Status.MigratedFrom = &v1beta1.MigratedFrom{UID: ci.UID}
+	s.Mattermost = mm
+	c := course{Phase: v1alpha1.MigrationAwaitingFinalization, Mattermost: mm.UID}
+	if s.handOver(&c); len(c.Diverged) != 1 || c.Diverged[0] != "spec.version" {
+		t.Errorf("edited since it was made: %v", c.Diverged)
+	}
+}

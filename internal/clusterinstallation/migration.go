@@ -274,9 +274,11 @@ func (s Snapshot) handOver(c *course) {
 func (s Snapshot) compare(c *course) {
 	edited := s.edited()
 	switch {
-	case edited != "": // To compare with what has no effect would say nothing.
+	case edited != "": // To compare with what has no effect would say nothing of the Mattermost.
 		c.Message += " " + edited
-		c.Diverged = s.recorded().Diverged
+		if c.Diverged = s.recorded().Diverged; len(c.Diverged) == 0 && installation.Acts(s.Mattermost) {
+			c.Diverged = s.diverged() // It may have been edited, too.
+		}
 	case installation.Acts(s.Mattermost):
 		c.Diverged = s.diverged()
 	}
