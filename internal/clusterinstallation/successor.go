@@ -29,7 +29,9 @@ var trackers = []string{
 // on its Mattermost, or the other way round.
 var ours = []string{v1beta1.ShapeAnnotation, v1beta1.MigratedFromAnnotation, v1alpha1.FinalizeAnnotation, v1alpha1.RevertAnnotation}
 
-func tracks(key string) bool {
+// Tracks reports whether a label or annotation is one of those, so that the Mattermost does not
+// have it.
+func Tracks(key string) bool {
 	return slices.ContainsFunc(trackers, func(t string) bool {
 		return key == t || strings.HasSuffix(t, "/") && strings.HasPrefix(key, t)
 	})
@@ -49,7 +51,7 @@ func (s Snapshot) successor() (mm *v1beta1.Mattermost, lossy []string) {
 			switch {
 			case slices.Contains(ours, key):
 				delete(of.all, key)
-			case tracks(key):
+			case Tracks(key):
 				delete(of.all, key)
 				if key != corev1.LastAppliedConfigAnnotation {
 					lossy = append(lossy, fmt.Sprintf("The %s %s: by it another tool tracks what it made.", of.kind, key))

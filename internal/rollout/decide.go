@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"windlass.dev/api/fleet/v1alpha1"
-	installations "windlass.dev/api/installation/v1beta1"
 	run "windlass.dev/api/run/v1alpha1"
 	"windlass.dev/internal/gate"
 	"windlass.dev/internal/kit/plan"
@@ -28,6 +27,8 @@ type decider struct {
 	// known says that spec.change is what the revision is of.
 	known   bool
 	members []*member
+	// sorted says that they are known, and how they stand.
+	sorted bool
 	// tally counts members by state, total those that are not being deleted, and sizes those
 	// of each wave.
 	tally [states]int
@@ -35,7 +36,9 @@ type decider struct {
 	sizes []int
 	// superseded counts installations by the newer roll-out that has them.
 	superseded map[string]int
-	waits      []run.Wait
+	// unheeded are how many nobody looks after.
+	unheeded int
+	waits    []run.Wait
 	verdict    gate.Verdict
 }
 
@@ -137,12 +140,11 @@ func (d *decider) names(s state) []string {
 // goOn is a decision about a revision that is neither new nor ended.
 func (d *decider) goOn() {
 	if d.total == 0 && len(d.superseded) > 0 {
-		d.finish(v1alpha1.Superseded)
+		d.status.Phase = v1alpha1.Superseded
 		return
 	}
-	if end := d.status.FinishedAt; d.recorded.Phase == v1alpha1.Superseded && end != nil {
-		// The newer roll-outs were ended or deleted. What had this revision before is past.
-		d.status.FinishedAt, d.status.WaveDoneAt, d.status.WaveEnds = nil, nil, append(d.status.WaveEnds, *end)
+	if d.recorded.Phase == v1alpha1.Superseded {
+		d.resume()
 	}
 	if d.status.FinishedAt == nil {
 		d.status.Phase = v1alpha1.Rolling
@@ -161,6 +163,7 @@ func (d *decider) goOn() {
 		d.takeAll()
 	}
 	d.stopped()
+	d.unnoticed()
 	if d.status.FinishedAt == nil {
 		d.wave(held)
 	}
@@ -168,6 +171,15 @@ func (d *decider) goOn() {
 		d.status.Phase = v1alpha1.Halted
 	}
 	d.unfit() // Last, for there may be many.
+}
+
+// resume goes on after newer roll-outs were ended or deleted, and watches anew what was not
+// watched meanwhile. If it had succeeded before, what had the revision then is past.
+func (d *decider) resume() {
+	if end := d.status.FinishedAt; end != nil {
+		d.status.FinishedAt, d.status.WaveEnds = nil, append(d.status.WaveEnds, *end)
+	}
+	d.status.WaveDoneAt = nil
 }
 
 // reached is the number of the last wave whose members may be taken.
@@ -207,52 +219,6 @@ func (d *decider) takeAll() {
 	if slices.ContainsFunc(d.members, func(m *member) bool { return m.state == awaiting && m.Paused }) {
 		d.wait("installations", "", v1alpha1.ReasonInstallationPaused, "some are paused by their annotation; they follow when it is removed", time.Time{})
 	}
-}
-
-// stopped names the members that somebody paused in the middle of what is done to them.
-func (d *decider) stopped() {
-	var names []string
-	for _, m := range d.members {
-		if m.Paused && m.inFlight {
-			names = append(names, m.Name)
-		}
-	}
-	if len(names) > 0 {
-		slices.Sort(names)
-		d.wait("installations", "that are paused in the middle", v1alpha1.ReasonInstallationPaused,
-			listed(names)+": while the annotation "+installations.PausedAnnotation+" is true nobody goes on with them, and they have failed if they are not stable in time", time.Time{})
-	}
-}
-
-// unfit tells of ClusterInstallations that cannot be migrated, which hold up nobody.
-func (d *decider) unfit() {
-	for _, m := range d.members {
-		if m.state == refused {
-			d.wait(m.Kind+"/"+m.Name, "", v1alpha1.ReasonMigrationRefused, m.refused, time.Time{})
-		}
-	}
-}
-
-// takenBack reports whether nobody kept the revision of all in the wave that had it, so that
-// the next wave would be for nothing, and says so. At the end it is about all waves.
-func (d *decider) takenBack(wave int, last bool) bool {
-	var names []string
-	for _, m := range d.members {
-		switch {
-		case m.wave != wave && !last:
-		case m.state == updated:
-			return false
-		case m.state == edited:
-			names = append(names, m.Name)
-		}
-	}
-	if len(names) == 0 {
-		return false
-	}
-	slices.Sort(names)
-	d.wait("the roll-out", "", v1alpha1.ReasonEdited, fmt.Sprintf("all that had the change so far, in wave %d, have something else in its place now (%s), perhaps from a tool that applies them: "+
-		"change it there, or have them keep what they have with the annotation %s", wave, listed(names), v1alpha1.KeepsAnnotation), time.Time{})
-	return true
 }
 
 // due are the members that may be changed now as far as they are concerned: those come last

@@ -57,6 +57,7 @@ func (d *decider) rollBack() {
 		d.step(m, "the roll-out is rolled back", giveBack)
 	}
 	d.stopped()
+	d.unnoticed()
 	settling := slices.ContainsFunc(d.members, func(m *member) bool { return m.state == rolledBack && m.inFlight })
 	switch {
 	case len(left) > 0 && d.s.Rollout.Spec.Paused:

@@ -2,7 +2,9 @@ package rollout
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -11,6 +13,7 @@ import (
 
 	"windlass.dev/api/fleet/v1alpha1"
 	installations "windlass.dev/api/installation/v1beta1"
+	"windlass.dev/internal/installation"
 )
 
 // Record is what an installation says of the last change that a roll-out made to it. It is
@@ -58,6 +61,12 @@ type Installation struct {
 	diverged bool
 	// migrating is what a ClusterInstallation's spec says.
 	migrating bool
+	// keeps says that a ClusterInstallation is to stay one.
+	keeps bool
+	// prepared says that it is still being made of a ClusterInstallation, whose spec it follows.
+	prepared bool
+	// unseen says that nobody who looks after installations has taken notice of the change.
+	unseen bool
 	// stalled says that it will not become stable by waiting, since the last change.
 	stalled bool
 	// final says that nothing can be given back.
@@ -77,8 +86,19 @@ func Read(mm *installations.Mattermost) *Installation {
 	i := read("Mattermost", &mm.ObjectMeta, v1alpha1.ChangeAnnotation)
 	i.Mattermost = mm
 	i.Hibernated = mm.Spec.Replicas != nil && *mm.Spec.Replicas == 0 && mm.Spec.Size == ""
+	i.prepared = installation.MigratedFrom(mm) != "" && !installation.Acts(mm)
+	if i.Record != nil && i.Record.copied(mm) {
+		i.Record = nil
+	}
 	i.settle(mm)
 	return i
+}
+
+// copied reports whether the record came with a manifest from a former resource of the name, as
+// out of a backup. Clocks may differ.
+func (r *Record) copied(mm *installations.Mattermost) bool {
+	const skew = time.Minute
+	return r.Generation > mm.Generation || r.At.Add(skew).Before(mm.CreationTimestamp.Time)
 }
 
 // read is what all kinds have in common.
@@ -114,7 +134,8 @@ func (i *Installation) settle(mm *installations.Mattermost) {
 func (i *Installation) assess(mm *installations.Mattermost) {
 	status, since := &mm.Status, i.Record.At.Time
 	if status.ObservedGeneration <= i.Record.Generation {
-		i.failing = since // Nobody has looked at the change.
+		i.failing = since
+		i.unseen = !meta.IsStatusConditionTrue(status.Conditions, installations.ConditionPaused)
 		return
 	}
 	ready := meta.FindStatusCondition(status.Conditions, installations.ConditionReady)
@@ -159,7 +180,7 @@ func began(conditions []metav1.Condition) time.Time {
 }
 
 // failed reports whether it has failed by now, and if not, when it will have unless it
-// becomes stable; zero for never.
+// becomes stable; zero for never. What nobody looks at tells nothing of the change.
 func (i *Installation) failed(now time.Time, deadline time.Duration) (bool, time.Time) {
 	switch {
 	case i.stalled:
@@ -168,7 +189,11 @@ func (i *Installation) failed(now time.Time, deadline time.Duration) (bool, time
 		return false, time.Time{}
 	default:
 		at := i.failing.Add(deadline)
-		return !now.Before(at), at
+		late := !now.Before(at)
+		if late && i.unseen {
+			return false, time.Time{}
+		}
+		return late, at
 	}
 }
 
@@ -192,7 +217,7 @@ func (i *Installation) lost(change v1alpha1.InstallationChange, revision string)
 
 func (i *Installation) lacks(change v1alpha1.InstallationChange) lack {
 	switch {
-	case change.Migrate && i.Kind == olderKind && !i.migrating:
+	case change.Migrate && i.Kind == olderKind && !i.migrating && !i.keeps:
 		return everything
 	case change.Migrate, i.Mattermost == nil: // What became a Mattermost stays one.
 		return nothing
@@ -200,7 +225,7 @@ func (i *Installation) lacks(change v1alpha1.InstallationChange) lack {
 	live, given := content(i.Mattermost), parts(change, i.Meta.Annotations[v1alpha1.KeepsAnnotation])
 	n := 0
 	for part := range given {
-		if !came(partOf(live, part), part, given, nil) {
+		if !came(partOf(live, part), part, given, nil) || part == "size" && i.outgrew(live, change.Size) {
 			n++
 		}
 	}
@@ -212,4 +237,13 @@ func (i *Installation) lacks(change v1alpha1.InstallationChange) lack {
 	default:
 		return something
 	}
+}
+
+// outgrew reports whether the installation has other resources than those that a size stands
+// for. The size itself is gone once it was carried out, and replicas are an autoscaler's, too.
+func (i *Installation) outgrew(live object, size string) bool {
+	bySize := resized(i.Mattermost, size)
+	return slices.ContainsFunc(sized, func(part string) bool {
+		return strings.HasSuffix(part, "resources") && !came(partOf(live, part), part, nil, bySize)
+	})
 }

@@ -35,7 +35,10 @@ type member struct {
 	state state
 	// inFlight says that pods are being replaced because a roll-out changed something.
 	inFlight bool
-	wave     int
+	// putBack says that it has failed, and that somebody has since taken the change from it, or
+	// its pods.
+	putBack bool
+	wave    int
 	// key is what the order of installations goes by, before their names.
 	key uint64
 }
@@ -92,7 +95,7 @@ func (d *decider) find() {
 	taken := claims(d.s, revision)
 	var some []member // There may be thousands, which are had sooner by the hundred than one by one.
 	for _, i := range d.s.Installations {
-		if !d.settings.has(i) {
+		if i.prepared || !d.settings.has(i) {
 			continue
 		}
 		if by := d.supersededBy(i, taken); by != "" {
@@ -113,6 +116,7 @@ func (d *decider) find() {
 		d.outlive(m)
 		d.tally[m.state]++
 	}
+	d.sorted = true
 }
 
 func (d *decider) supersededBy(i *Installation, taken []claim) string {
@@ -146,6 +150,10 @@ func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
 		m.state = pendingDeletion
 	case d.reachedBy(m, revision):
 		m.state = d.with(m.Installation, hasFailed)
+		gone := m.state == edited || m.state == updated && m.Hibernated && !m.shown
+		if m.putBack = gone && slices.Contains(d.recorded.FailedInstallations, m.Name); m.putBack {
+			m.state = failed // It tells nothing good of the change.
+		}
 	case m.Hibernated:
 		m.state = hibernating
 	}
@@ -154,7 +162,7 @@ func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
 // outlive has one that was stable with the revision, and broke after its wave was over, count
 // as updated: that came of something else, and takes nothing back.
 func (d *decider) outlive(m *member) {
-	if !m.shown || m.state != updating && m.state != failed {
+	if !m.shown || m.putBack || m.state != updating && m.state != failed {
 		return
 	}
 	over := d.recorded.FinishedAt

@@ -23,7 +23,8 @@ const olderKind = "ClusterInstallation"
 func ReadOlder(ci *older.ClusterInstallation) *Installation {
 	i := read(olderKind, &ci.ObjectMeta, v1alpha1.MigrationAnnotation)
 	i.migrating = ci.Spec.Migrate
-	i.Paused = i.Paused || slices.ContainsFunc(strings.Split(ci.Annotations[v1alpha1.KeepsAnnotation], ","), func(kept string) bool { return strings.TrimSpace(kept) == "migrate" })
+	i.keeps = slices.ContainsFunc(strings.Split(ci.Annotations[v1alpha1.KeepsAnnotation], ","), func(kept string) bool { return strings.TrimSpace(kept) == migratePart })
+	i.Paused = i.Paused || i.keeps
 	if m := ci.Status.Migration; m != nil {
 		i.diverged = len(m.Diverged) > 0
 		i.migrates(ci, m)
@@ -40,14 +41,18 @@ func (i *Installation) migrates(ci *older.ClusterInstallation, m *older.Migratio
 		return
 	}
 	switch phase := m.Phase; {
-	case i.Record.Back: // Or it was somebody else's migration, which goes on.
+	case i.Record.Back || !i.migrating: // Or it was somebody else's migration, which goes on.
 		i.Settled = i.migrating || slices.Contains([]older.MigrationPhase{"", older.MigrationReverted, older.MigrationRefused, older.MigrationWaiting}, phase)
-	case phase == older.MigrationRefused && (ci.Status.ObservedGeneration == ci.Generation || m.Since != nil && !m.Since.Before(&i.Record.At)):
+	case phase == older.MigrationRefused: // Perhaps nobody has seen yet that it was cured.
 		i.Settled, i.refused = true, cmp.Or(m.Error, "windlass migrate status has the reason")
 	case phase == older.MigrationAwaitingFinalization:
 		i.Settled = true
 	case phase == older.MigrationHandingOver:
 		i.Deleting = false // That is how a migration ends; its Mattermost goes on.
+	case phase == "":
+		i.unseen = true
+	case phase == older.MigrationReverted:
+		return // Of when it was asked for again nothing is known.
 	case phase == older.MigrationInterrupted:
 		i.stalled = m.Since != nil && !m.Since.Before(&i.Record.At)
 	}

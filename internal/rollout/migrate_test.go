@@ -37,7 +37,7 @@ func TestMigrating(t *testing.T) {
 		"untouched":                          {"", "", 0, 0, false, stands{awaiting, false}},
 		"untouched, by a former roll-out":    {others, older.MigrationHandingOver, 0, 0, false, stands{awaiting, true}},
 		"nobody looks":                       {mine, "", 0, 0, false, stands{updating, true}},
-		"nobody looks, for too long":         {mine, "", 0, time.Minute, false, stands{failed, false}},
+		"nobody looks, for too long":         {mine, "", 0, time.Hour, false, stands{updating, true}},
 		"waits to be stable":                 {mine, older.MigrationWaiting, 0, 0, false, stands{updating, true}},
 		"is handed over":                     {mine, older.MigrationHandingOver, 0, 0, false, stands{updating, true}},
 		"is deleted at the end":              {mine, older.MigrationHandingOver, 0, 0, true, stands{updating, true}},
@@ -46,6 +46,9 @@ func TestMigrating(t *testing.T) {
 		"is refused":                         {mine, older.MigrationRefused, time.Second, 2 * time.Second, false, stands{refused, false}},
 		"has been refused before":            {mine, older.MigrationRefused, -time.Hour, 2 * time.Hour, false, stands{refused, false}},
 		"was refused for long, and is cured": {mine, older.MigrationPreparing, time.Hour, time.Hour + time.Second, false, stands{updating, true}},
+		"is asked for again, after a revert": {mine, older.MigrationReverted, time.Minute, time.Hour, false, stands{updating, true}},
+		"somebody takes it back":             {mine + " ", older.MigrationReverting, time.Second, 2 * time.Second, false, stands{edited, true}},
+		"somebody took it back":              {mine + " ", older.MigrationReverted, time.Second, 2 * time.Second, false, stands{edited, false}},
 		"its Mattermost was deleted":         {mine, older.MigrationInterrupted, time.Second, 2 * time.Second, false, stands{failed, false}},
 		"is taken back":                      {back, older.MigrationReverting, 0, 0, false, stands{rolledBack, true}},
 		"was taken back":                     {back, older.MigrationReverted, 0, 0, false, stands{rolledBack, false}},
@@ -61,7 +64,7 @@ func TestMigrating(t *testing.T) {
 			if c.deleting {
 				ci.DeletionTimestamp = new(metav1.NewTime(epoch))
 			}
-			ci.Spec.Migrate = !strings.Contains(c.record, "back")
+			ci.Spec.Migrate = !strings.Contains(c.record, "back") && !strings.HasSuffix(c.record, " ")
 			ci.Status.Migration = &older.MigrationStatus{Phase: c.phase, Since: new(metav1.NewTime(epoch.Add(c.since)))}
 			d := migrating(epoch.Add(c.after), ReadOlder(ci))
 			if diff := cmp.Diff(c.want, stands{d.members[0].state, d.members[0].inFlight}); diff != "" {

@@ -33,7 +33,7 @@ func (d *decider) summarize() {
 	d.status.Waits = d.waits[:min(len(d.waits), maxWaits)]
 	d.tell()
 	d.conditions()
-	if d.s.Rollout.DeletionTimestamp == nil {
+	if d.sorted {
 		d.counts()
 	}
 }
@@ -49,14 +49,14 @@ func (d *decider) counts() {
 		st.Superseded += int32(n)
 	}
 	some := func(s state) []string { names := d.names(s); return names[:min(len(names), maxNames)] }
-	st.FailedInstallations, st.UpdatingInstallations = some(failed), some(updating)
+	st.FailedInstallations, st.UpdatingInstallations = d.failures(), some(updating)
 	st.EditedInstallations, st.RefusedInstallations = some(edited), some(refused)
 	if equality.Semantic.DeepEqual(before, st) {
 		return
 	}
 	// What changes with every installation is written every few seconds, or together with
-	// what is worth a write by itself.
-	alone := equality.Semantic.DeepEqual(before, d.recorded)
+	// what is worth a write by itself, such as who has failed.
+	alone := equality.Semantic.DeepEqual(before, d.recorded) && slices.Equal(st.FailedInstallations, before.FailedInstallations)
 	if next := st.CountedAt; alone && next != nil && d.now.Before(next.Add(countEvery)) && !d.now.Before(next.Time) {
 		d.wakeAt(next.Add(countEvery))
 		*st = *before
@@ -64,6 +64,28 @@ func (d *decider) counts() {
 	}
 	at := d.time()
 	st.CountedAt = &at
+}
+
+// failures names those that failed. Of those that were put back nothing else tells it, and with
+// one more than may fail the roll-out stays where it is.
+func (d *decider) failures() []string {
+	most, names := max(maxNames, d.settings.mayFail(d.total)+1), d.names(failed)
+	if len(names) <= most {
+		return names
+	}
+	var back, others []string
+	for _, m := range d.members {
+		switch {
+		case m.state != failed:
+		case m.putBack:
+			back = append(back, m.Name)
+		default:
+			others = append(others, m.Name)
+		}
+	}
+	names = append(back, others...)[:most]
+	slices.Sort(names)
+	return names
 }
 
 // conditions says in the usual terms how the roll-out is, without numbers: a message that
@@ -82,8 +104,10 @@ func (d *decider) conditions() {
 			stuck = waitFor(d.waits, personal)
 		}
 	}
-	if stuck == nil && len(d.plan.Steps) == 0 && d.tally[updating] == 0 {
-		stuck = waitFor(d.waits, v1alpha1.ReasonStepFailed) // Nothing else moves.
+	if stuck == nil && len(d.plan.Steps) == 0 && d.tally[updating] <= d.unheeded { // Nothing else moves.
+		if stuck = waitFor(d.waits, v1alpha1.ReasonStepFailed); stuck == nil {
+			stuck = waitFor(d.waits, v1alpha1.ReasonUnnoticed)
+		}
 	}
 	stalled := stuck != nil && (!Over(st.Phase) || st.Phase == v1alpha1.Succeeded)
 	if stalled {

@@ -11,6 +11,7 @@ import (
 
 	"windlass.dev/api/fleet/v1alpha1"
 	run "windlass.dev/api/run/v1alpha1"
+	"windlass.dev/internal/clusterinstallation"
 	"windlass.dev/internal/window"
 )
 
@@ -75,6 +76,11 @@ func parse(spec *v1alpha1.InstallationRolloutSpec) (s settings, err error) {
 		s.waves = append(s.waves, w)
 	}
 	s.waves = append(s.waves, wave{selector: labels.Everything()})
+	if spec.Change.Migrate {
+		if err := s.survive(); err != nil {
+			return s, err
+		}
+	}
 	s.deadline = defaultDeadline
 	if given := s.strategy.ProgressDeadlineSeconds; given != nil {
 		s.deadline = time.Duration(*given) * time.Second
@@ -83,6 +89,33 @@ func parse(spec *v1alpha1.InstallationRolloutSpec) (s settings, err error) {
 		return s, fmt.Errorf("spec.strategy.%w", err)
 	}
 	return s, nil
+}
+
+// survive wants that no selector goes by a label that installations lose by their migration:
+// they would leave the roll-out, and nobody would watch how they take it.
+func (s *settings) survive() error {
+	check := func(of labels.Selector, path string) error {
+		if of == nil {
+			return nil
+		}
+		all, _ := of.Requirements()
+		for _, r := range all {
+			if clusterinstallation.Tracks(r.Key()) {
+				return fmt.Errorf("%s: the label %s is one by which a tool tracks what it made, and which the Mattermosts do not have: "+
+					"give those that are to be migrated another label, and select by that", path, r.Key())
+			}
+		}
+		return nil
+	}
+	if err := check(s.selector, "spec.selector"); err != nil {
+		return err
+	}
+	for i, w := range s.waves {
+		if err := check(w.selector, fmt.Sprintf("spec.strategy.waves[%d].selector", i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *settings) maxInFlight(total int) int {

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"windlass.dev/api/fleet/v1alpha1"
 	installations "windlass.dev/api/installation/v1beta1"
+	run "windlass.dev/api/run/v1alpha1"
 )
 
 // troubled is a world of three installations, with a wave of one that is watched.
@@ -204,6 +206,242 @@ func TestSupersededForAWhile(t *testing.T) {
 		w.now = w.now.Add(countEvery)
 		w.tick(fresh, -1)
 		w.wants1(t, "failed", w.rollout.Status.Failed, 0)
+	}
+}
+
+// TestSupersededWhileWatched: what was not over goes on as it was, and is watched anew.
+func TestSupersededWhileWatched(t *testing.T) {
+	t.Parallel()
+	w := troubled(t, "2")
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+	w.now = w.now.Add(50 * time.Second)
+	july := v1alpha1.InstallationRollout{ObjectMeta: metav1.ObjectMeta{Name: "july", UID: "july-uid"}, Spec: w.rollout.Spec}
+	july.Status.Revision = &v1alpha1.Revision{Sequence: w.rollout.Status.Revision.Sequence + 1}
+	w.others = []v1alpha1.InstallationRollout{july}
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Superseded })
+	w.now, w.others = w.now.Add(70*time.Second), nil
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+	w.now = w.now.Add(30 * time.Second)
+	w.breaks("ns/i001")
+	w.tick(fresh, -1)
+	w.wants1(t, "failed", w.rollout.Status.Failed, 1)
+	w.wants1(t, "wave", w.rollout.Status.Wave, 0)
+}
+
+// halted is a world in which installations have the bad version, and one more has failed than may.
+func halted(t *testing.T, installations, mayFail int) *world {
+	t.Helper()
+	w := newWorld(t, installations, v1alpha1.InstallationRolloutSpec{Change: v1alpha1.InstallationChange{Version: bad}, Strategy: &v1alpha1.RolloutStrategy{
+		MaxInFlight: number(mayFail + 1), FailureThreshold: number(mayFail), ProgressDeadlineSeconds: new(int32(60)),
+	}})
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Halted })
+	return w
+}
+
+// staysHalted looks for a while whether others get the change.
+func (w *world) staysHalted(t *testing.T, failed int32) {
+	t.Helper()
+	changes := w.changes
+	for range 30 {
+		w.tick(fresh, -1)
+		for _, name := range w.names() {
+			w.settle(name)
+		}
+		w.now = w.now.Add(7 * time.Second)
+	}
+	w.wants1(t, "failed", w.rollout.Status.Failed, failed)
+	if w.changes != changes || w.rollout.Status.Phase != v1alpha1.Halted {
+		t.Errorf("%d others got the change, and it is %s", w.changes-changes, w.rollout.Status.Phase)
+	}
+}
+
+// TestPutBackByHand: that somebody helps those that failed, by giving them back what they had or
+// by taking their pods, tells nothing good of the change.
+func TestPutBackByHand(t *testing.T) {
+	t.Parallel()
+	helps := map[string]func(*installations.Mattermost){
+		"the version":    func(mm *installations.Mattermost) { mm.Spec.Version = "1" },
+		"no pods at all": func(mm *installations.Mattermost) { *mm.Spec.Replicas = 0 },
+	}
+	for name, help := range helps {
+		for _, mayFail := range []int{0, 30} { // The names of more than 20 are not written down otherwise.
+			t.Run(fmt.Sprintf("%s, %d may fail", name, mayFail), func(t *testing.T) {
+				t.Parallel()
+				w := halted(t, 40, mayFail)
+				for _, name := range w.names()[:mayFail+1] {
+					w.edit(name, help)
+				}
+				w.staysHalted(t, int32(mayFail+1))
+				w.rollout.Spec.Strategy.FailureThreshold = number(40) // Somebody wants it all the same.
+				w.run(t)
+			})
+		}
+	}
+	goesOn := map[string]func(*installations.Mattermost){
+		"it is stable with the change after all": func(mm *installations.Mattermost) { mm.Spec.Version = "2" },
+		"it is kept on purpose":                  func(mm *installations.Mattermost) { mm.Annotations[v1alpha1.KeepsAnnotation] = "version" },
+	}
+	for name, edit := range goesOn {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := troubled(t, "2")
+			w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+			w.breaks("ns/i001")
+			w.tick(fresh, -1)
+			w.edit("ns/i001", helps["the version"])
+			w.staysHalted(t, 1)
+			w.edit("ns/i001", edit)
+			w.run(t)
+			w.wants1(t, "updated", w.rollout.Status.Updated, 3)
+		})
+	}
+	t.Run("a spec that cannot be read for a while", func(t *testing.T) {
+		t.Parallel()
+		w := halted(t, 3, 0)
+		w.edit("ns/i001", helps["the version"])
+		w.rollout.Spec.Strategy.Windows = []run.Window{{Schedule: "nonsense"}}
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool {
+			return waitFor(st.Waits, v1alpha1.ReasonInvalidSpec) != nil
+		})
+		w.rollout.Spec.Strategy.Windows = nil
+		w.staysHalted(t, 1)
+	})
+}
+
+// TestPausedEditedAndResumed: what was edited in the pause is carried out only now, and has all
+// the time that there is.
+func TestPausedEditedAndResumed(t *testing.T) {
+	t.Parallel()
+	w := troubled(t, "2")
+	w.rollout.Spec.Strategy.Waves[0].SoakSeconds = 1000
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+	w.hold("ns/i001")
+	w.settle("ns/i001")
+	w.now = w.now.Add(10 * time.Second)
+	w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.MattermostEnv[1].Value = "edited" })
+	w.settle("ns/i001")
+	w.now = w.now.Add(5 * time.Minute)
+	w.tick(fresh, -1)
+	w.wants1(t, "failed in the pause", w.rollout.Status.Failed, 0)
+	w.hold("ns/i001")
+	w.edit("ns/i001", func(mm *installations.Mattermost) { // Its pods take a while.
+		resumed(mm)
+		mm.Status.ObservedGeneration = mm.Generation
+		w.says(mm, installations.ConditionReady, metav1.ConditionFalse, "Looked")
+	})
+	w.tick(fresh, -1)
+	w.wants1(t, "failed at once", w.rollout.Status.Failed, 0)
+	w.now = w.now.Add(time.Minute)
+	w.tick(fresh, -1)
+	w.wants1(t, "failed", w.rollout.Status.Failed, 1)
+}
+
+// TestUnnoticed: while nobody looks after installations, nothing is known of the change.
+func TestUnnoticed(t *testing.T) {
+	t.Parallel()
+	w := troubled(t, "2")
+	w.rollout.Spec.Strategy.OnFailure = run.RollBackOnFailure
+	w.tick(fresh, -1)
+	w.tick(fresh, -1)
+	for range 20 {
+		w.now = w.now.Add(30 * time.Second)
+		w.tick(fresh, -1)
+	}
+	st := w.rollout.Status
+	w.wants1(t, "updating", st.Updating, 1)
+	stalled := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionStalled)
+	if st.Outcome != "" || stalled == nil || stalled.Reason != v1alpha1.ReasonUnnoticed || !strings.Contains(stalled.Message, "ns/i001") {
+		t.Errorf("%s: %v", st.Phase, st.Conditions)
+	}
+	w.run(t)
+	w.wants1(t, "updated", w.rollout.Status.Updated, 3)
+}
+
+// TestCopied: a record that came with the manifest of a former resource says nothing of this one.
+func TestCopied(t *testing.T) {
+	t.Parallel()
+	record := func(at time.Duration, generation int64) map[string]string {
+		return map[string]string{v1alpha1.ChangeAnnotation: fmt.Sprintf(`{"rollout":"june","uid":"u","sequence":1,"at":%q,"generation":%d}`, epoch.Add(at).Format(time.RFC3339), generation)}
+	}
+	cases := map[string]struct {
+		annotations map[string]string
+		want        bool
+	}{
+		"its own":                            {record(time.Hour, 3), true},
+		"its own, by a clock that is behind": {record(-30*time.Second, 3), true},
+		"from before it was made":            {record(-time.Hour, 1), false},
+		"of a later generation":              {record(time.Hour, 4), false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mm := &installations.Mattermost{ObjectMeta: metav1.ObjectMeta{Generation: 3, CreationTimestamp: metav1.NewTime(epoch), Annotations: c.annotations}}
+			if got := Read(mm).Record != nil; got != c.want {
+				t.Errorf("it counts: %t", got)
+			}
+		})
+	}
+}
+
+// TestPrepared: a Mattermost that is being made of a ClusterInstallation follows the spec of that,
+// and gets the change when it no longer does.
+func TestPrepared(t *testing.T) {
+	t.Parallel()
+	w := troubled(t, "2")
+	w.edit("ns/i001", func(mm *installations.Mattermost) {
+		mm.Annotations = map[string]string{installations.MigratedFromAnnotation: "older-uid"}
+		mm.Status.MigratedFrom = &installations.MigratedFrom{UID: "older-uid", Held: true}
+	})
+	w.run(t)
+	w.wants1(t, "total", w.rollout.Status.Total, 2)
+	w.edit("ns/i001", func(mm *installations.Mattermost) {
+		mm.Status.MigratedFrom = &installations.MigratedFrom{UID: "older-uid"}
+	})
+	w.run(t)
+	w.wants1(t, "updated", w.rollout.Status.Updated, 3)
+}
+
+// TestSizeTakenBack: a size is gone once it was carried out, and shows in the resources.
+func TestSizeTakenBack(t *testing.T) {
+	t.Parallel()
+	w := troubled(t, "")
+	w.rollout.Spec.Change.Size = "1000users"
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+	w.edit("ns/i001", func(mm *installations.Mattermost) { *mm.Spec.Replicas = 7 })
+	w.tick(fresh, -1)
+	w.wants1(t, "edited by an autoscaler", w.rollout.Status.Edited, 0)
+	w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.Size = "100users" })
+	w.settle("ns/i001")
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool {
+		return st.Edited == 1 && waitFor(st.Waits, v1alpha1.ReasonEdited) != nil
+	})
+}
+
+// TestLostByMigration: a selector that goes by a label which a Mattermost does not get would lose
+// the installations that are migrated.
+func TestLostByMigration(t *testing.T) {
+	t.Parallel()
+	lost, kept := metav1.LabelSelector{MatchLabels: map[string]string{"app.kubernetes.io/instance": "x"}}, metav1.LabelSelector{MatchLabels: map[string]string{"tier": "free"}}
+	for name, c := range map[string]struct {
+		selector, wave metav1.LabelSelector
+		migrate        bool
+		want           string
+	}{
+		"of all":            {lost, kept, true, "spec.selector"},
+		"of a wave":         {kept, lost, true, "spec.strategy.waves[0].selector"},
+		"others":            {kept, kept, true, ""},
+		"of another change": {lost, lost, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := parse(&v1alpha1.InstallationRolloutSpec{
+				Selector: c.selector, Change: v1alpha1.InstallationChange{Migrate: c.migrate},
+				Strategy: &v1alpha1.RolloutStrategy{Waves: []v1alpha1.InstallationWave{{Selector: &c.wave}}},
+			})
+			if (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), c.want+": ") {
+				t.Errorf("error %v", err)
+			}
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -112,6 +113,7 @@ func (w *world) hold(name string) {
 // settle is a pass of who looks after installations.
 func (w *world) settle(name string) {
 	if w.live[name].Annotations[installations.PausedAnnotation] == "true" {
+		w.rest(name)
 		return
 	}
 	if w.live[name].Spec.Size != "" {
@@ -122,18 +124,44 @@ func (w *world) settle(name string) {
 	}
 	w.edit(name, func(mm *installations.Mattermost) {
 		mm.Status.ObservedGeneration = mm.Generation
-		ready := metav1.Condition{Type: installations.ConditionReady, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(w.now)}
+		resumed(mm)
+		ready := metav1.ConditionTrue
 		mm.Status.State = installations.Stable
 		if mm.Spec.Version == bad && *mm.Spec.Replicas > 0 {
-			mm.Status.State, ready.Status = installations.Reconciling, metav1.ConditionFalse
+			mm.Status.State, ready = installations.Reconciling, metav1.ConditionFalse
 		} else if *mm.Spec.Replicas > 0 {
 			mm.Status.StableGeneration = mm.Generation
 		}
-		if len(mm.Status.Conditions) > 0 && mm.Status.Conditions[0].Status == ready.Status {
+		w.says(mm, installations.ConditionReady, ready, "Looked")
+	})
+}
+
+// resumed is what a pass says first of one that is not paused any more.
+func resumed(mm *installations.Mattermost) {
+	all := &mm.Status.Conditions
+	paused, was := meta.FindStatusCondition(*all, installations.ConditionPaused), meta.FindStatusCondition(*all, installations.ConditionReady)
+	if paused != nil && was != nil && was.Reason == installations.ReasonPaused && !was.LastTransitionTime.Before(&paused.LastTransitionTime) {
+		meta.RemoveStatusCondition(all, installations.ConditionReady)
+	}
+	meta.RemoveStatusCondition(all, installations.ConditionPaused)
+	meta.RemoveStatusCondition(all, installations.ConditionStalled)
+}
+
+// rest is a pass over one that is paused.
+func (w *world) rest(name string) {
+	w.edit(name, func(mm *installations.Mattermost) {
+		w.says(mm, installations.ConditionPaused, metav1.ConditionTrue, installations.ReasonPaused)
+		if mm.Status.ObservedGeneration == mm.Generation {
 			return
 		}
-		mm.Status.Conditions = []metav1.Condition{ready}
+		mm.Status.State = installations.Reconciling
+		w.says(mm, installations.ConditionReady, metav1.ConditionFalse, installations.ReasonPaused)
+		w.says(mm, installations.ConditionStalled, metav1.ConditionTrue, installations.ReasonPaused)
 	})
+}
+
+func (w *world) says(mm *installations.Mattermost, kind string, status metav1.ConditionStatus, reason string) {
+	meta.SetStatusCondition(&mm.Status.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason, LastTransitionTime: metav1.NewTime(w.now)})
 }
 
 // observe is a snapshot. A stale one has some installations as they once were since the

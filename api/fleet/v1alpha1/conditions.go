@@ -59,6 +59,8 @@ const (
 	ReasonPaused = "Paused"
 	// ReasonInstallationPaused: installations are paused by their annotation.
 	ReasonInstallationPaused = "InstallationPaused"
+	// ReasonUnnoticed: nobody who looks after installations has looked at what was changed.
+	ReasonUnnoticed = "Unnoticed"
 	// ReasonOutsideWindow: no window is open.
 	ReasonOutsideWindow = "OutsideWindow"
 	// ReasonGatePending: a gate does not pass, or not yet.

@@ -56,6 +56,7 @@ type InstallationRolloutStatus struct {
 	// StartedAt is when the revision had something to change for the first time.
 	// +optional
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+	// FinishedAt is when the revision came to its end; one that is superseded before has not.
 	// +optional
 	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
 	// Outcome is how the revision will end, if not by success.
@@ -113,7 +114,8 @@ type InstallationRolloutStatus struct {
 	// CountedAt is when the counts were last written; they are written every few seconds.
 	// +optional
 	CountedAt *metav1.Time `json:"countedAt,omitempty"`
-	// FailedInstallations are some of those that failed, as namespace/name, at most 20.
+	// FailedInstallations are some of those that failed, as namespace/name: at most 20, or one
+	// more than may fail, so that those are known whom somebody has since put back.
 	// +optional
 	// +listType=atomic
 	FailedInstallations []string `json:"failedInstallations,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"windlass.dev/api/fleet/v1alpha1"
 	older "windlass.dev/api/installation/v1alpha1"
 	installations "windlass.dev/api/installation/v1beta1"
+	run "windlass.dev/api/run/v1alpha1"
 	"windlass.dev/internal/gate/probe"
 	"windlass.dev/internal/kit"
 	"windlass.dev/internal/notify"
@@ -95,12 +97,24 @@ func (f *feature) interested(ctx context.Context, changed client.Object) []types
 	}
 	var names []types.NamespacedName
 	for i := range list.Items {
-		phase := list.Items[i].Status.Phase
-		if phase != v1alpha1.Aborted && phase != v1alpha1.RolledBack && list.Items[i].UID != changed.GetUID() {
+		if looksOn(&list.Items[i]) && list.Items[i].UID != changed.GetUID() {
 			names = append(names, types.NamespacedName{Name: list.Items[i].Name})
 		}
 	}
 	return names
+}
+
+// looksOn reports whether a roll-out says anything more of installations: one that is rolled back
+// does of those that it could not take back.
+func looksOn(r *v1alpha1.InstallationRollout) bool {
+	switch r.Status.Phase {
+	case v1alpha1.Aborted:
+		return false
+	case v1alpha1.RolledBack:
+		return slices.ContainsFunc(r.Status.Waits, func(w run.Wait) bool { return w.Reason == v1alpha1.ReasonMigrationKept })
+	default:
+		return true
+	}
 }
 
 // feature is what the engine runs.
