@@ -1,6 +1,7 @@
 package clusterinstallation
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,19 +53,26 @@ func TestHandOverSaysWhatHoldsItUp(t *testing.T) {
 	}
 }
 
-// TestEditedBoth: that the ClusterInstallation was edited as well does not hide that the
-// Mattermost was.
-func TestEditedBoth(t *testing.T) {
+// TestDiverged: that the ClusterInstallation was edited as well does not hide that the Mattermost
+// was; and once the two are the same nothing is left of it.
+func TestDiverged(t *testing.T) {
 	t.Parallel()
 	ci := onMySQL()
 	ci.Spec.Migrate, ci.Generation, ci.Status.ObservedGeneration = true, 2, 1
 	s := Snapshot{ClusterInstallation: ci, Views: []installation.Snapshot{{}}}
 	mm, _ := s.successor()
+	version := mm.Spec.Version
 	mm.UID, mm.Spec.Version = "heir", "10.6.0"
 	mm.Status.MigratedFrom = &v1beta1.MigratedFrom{UID: ci.UID}
 	s.Mattermost = mm
 	c := course{Phase: v1alpha1.MigrationAwaitingFinalization, Mattermost: mm.UID}
-	if s.handOver(&c); len(c.Diverged) != 1 || c.Diverged[0] != "spec.version" {
+	if s.handOver(&c); !slices.Equal(c.Diverged, []string{"spec.version"}) {
 		t.Errorf("edited since it was made: %v", c.Diverged)
+	}
+	ci.Status.Migration = &v1alpha1.MigrationStatus{Diverged: c.Diverged}
+	mm.Spec.Version = version
+	c = course{Phase: v1alpha1.MigrationAwaitingFinalization, Mattermost: mm.UID}
+	if s.handOver(&c); len(c.Diverged) > 0 {
+		t.Errorf("edited back: %v", c.Diverged)
 	}
 }

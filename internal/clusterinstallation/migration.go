@@ -270,16 +270,13 @@ func (s Snapshot) handOver(c *course) {
 	s.compare(c)
 }
 
-// compare says what was edited in either of the two since the one took over.
+// compare says what was edited in the ClusterInstallation since the Mattermost took over, and in
+// what the two differ by now: which of them was edited is not known then.
 func (s Snapshot) compare(c *course) {
-	edited := s.edited()
-	switch {
-	case edited != "": // To compare with what has no effect would say nothing of the Mattermost.
+	if edited := s.edited(); edited != "" {
 		c.Message += " " + edited
-		if c.Diverged = s.recorded().Diverged; len(c.Diverged) == 0 && installation.Acts(s.Mattermost) {
-			c.Diverged = s.diverged() // It may have been edited, too.
-		}
-	case installation.Acts(s.Mattermost):
+	}
+	if installation.Acts(s.Mattermost) {
 		c.Diverged = s.diverged()
 	}
 }

@@ -36,10 +36,10 @@ type decider struct {
 	sizes []int
 	// superseded counts installations by the newer roll-out that has them.
 	superseded map[string]int
-	// unheeded are how many nobody looks after.
+	// unheeded are how many are updating for all that is known, and nobody looks after them.
 	unheeded int
 	waits    []run.Wait
-	verdict    gate.Verdict
+	verdict  gate.Verdict
 }
 
 // Decide says what to do next about one roll-out, and why not more.
@@ -56,7 +56,10 @@ func Decide(s Snapshot, now time.Time) plan.Plan {
 
 func (d *decider) run() {
 	var err error
-	if d.settings, err = parse(&d.s.Rollout.Spec); err != nil {
+	if d.settings, err = parse(&d.s.Rollout.Spec); err == nil && d.begins() {
+		err = d.settings.lasts(d.s.Rollout.Spec.Change)
+	}
+	if err != nil {
 		d.wait("the roll-out", "", v1alpha1.ReasonInvalidSpec, err.Error()+": edit the roll-out", time.Time{})
 		if d.status.Phase == "" {
 			d.status.Phase = v1alpha1.Pending
@@ -87,16 +90,17 @@ func (d *decider) run() {
 	}
 }
 
+// begins reports whether the change is another one than that on record.
+func (d *decider) begins() bool {
+	return d.s.Rollout.Spec.End == "" && (d.status.Revision == nil || d.status.Revision.Hash != Hash(d.s.Rollout.Spec.Change))
+}
+
 // revise begins a new revision if the change is another one than that on record.
 func (d *decider) revise() bool {
-	if d.s.Rollout.Spec.End != "" {
+	if !d.begins() {
 		return false
 	}
-	hash := Hash(d.s.Rollout.Spec.Change)
-	if d.status.Revision != nil && d.status.Revision.Hash == hash {
-		return false
-	}
-	st := d.status
+	st, hash := d.status, Hash(d.s.Rollout.Spec.Change)
 	st.Revision = &v1alpha1.Revision{Hash: hash, Since: d.time()}
 	st.Phase, st.Outcome, st.OutcomeMessage, st.StartedAt, st.FinishedAt, st.Wave, st.WaveDoneAt, st.WaveEnds = v1alpha1.Pending, "", "", nil, nil, 0, nil, nil
 	// Nothing is older than what comes now, so that nothing of it is superseded.

@@ -58,11 +58,10 @@ func (d *decider) rollBack() {
 	}
 	d.stopped()
 	d.unnoticed()
-	settling := slices.ContainsFunc(d.members, func(m *member) bool { return m.state == rolledBack && m.inFlight })
 	switch {
 	case len(left) > 0 && d.s.Rollout.Spec.Paused:
 		d.paused()
-	case len(left) > 0 || settling:
+	case len(left) > 0 || slices.ContainsFunc(d.members, d.settling):
 		d.wait("the roll-out", "installations that get back what they had", v1alpha1.ReasonRollingBack, d.status.OutcomeMessage, time.Time{})
 	default:
 		d.finish(v1alpha1.RolledBack)
@@ -70,6 +69,11 @@ func (d *decider) rollBack() {
 	if len(left) > 0 {
 		d.wakeIn(lookAgain)
 	}
+}
+
+// settling says that the member has back what it had, and is waited for.
+func (d *decider) settling(m *member) bool {
+	return m.state == rolledBack && m.inFlight && !d.unheard(m)
 }
 
 // changed are the members that can be given back what they had, in the order in which they are.
@@ -84,13 +88,13 @@ func (d *decider) changed() (all []*member) {
 	return all
 }
 
-// kept says that to take the member back would lose what somebody has edited.
+// kept says that to take the member back may lose what somebody has edited.
 func (m *member) kept() bool { return m.diverged && m.touched() && m.state != rolledBack }
 
 func (d *decider) tellKept() {
 	for _, m := range d.members {
 		if m.kept() {
-			d.wait(m.Kind+"/"+m.Name, "", v1alpha1.ReasonMigrationKept, "its Mattermost was edited since it was made, so that it is not taken back: windlass migrate revert says what that would lose, and windlass migrate finalize ends it as it is", time.Time{})
+			d.wait(m.Kind+"/"+m.Name, "", v1alpha1.ReasonMigrationKept, "its Mattermost is not what it says any more, so that it is not taken back: windlass migrate revert says what that would lose, and windlass migrate finalize ends it as it is", time.Time{})
 		}
 	}
 }
@@ -100,10 +104,11 @@ const lookAgain = 10 * time.Second
 
 func (d *decider) abort() {
 	d.status.Phase = v1alpha1.Aborting
+	d.unnoticed()
 	switch {
 	case d.status.FinishedAt != nil:
 		d.status.Phase = v1alpha1.Aborted
-	case d.tally[updating] == 0:
+	case d.tally[updating] <= d.unheeded:
 		d.finish(v1alpha1.Aborted)
 	default:
 		d.wait("the roll-out", "installations that are updating", v1alpha1.ReasonAborted, "no further one is taken", time.Time{})

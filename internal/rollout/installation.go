@@ -22,6 +22,9 @@ type Record struct {
 	Rollout  string    `json:"rollout"`
 	UID      types.UID `json:"uid"`
 	Sequence int64     `json:"sequence"`
+	// Installation is the UID of the Mattermost that was changed. A migration's has none, since it
+	// goes from one resource to the other.
+	Installation types.UID `json:"installation,omitempty"`
 	// At is when it was changed, or given back.
 	At metav1.Time `json:"at"`
 	// Generation is the last one that is not about the change.
@@ -57,7 +60,7 @@ type Installation struct {
 	shown bool
 	// refused is why it cannot be migrated as it is; empty if it can.
 	refused string
-	// diverged says that what became of it was edited, which is lost if it is taken back.
+	// diverged says that what became of it is not what it says, which is lost if it is taken back.
 	diverged bool
 	// migrating is what a ClusterInstallation's spec says.
 	migrating bool
@@ -86,7 +89,7 @@ func Read(mm *installations.Mattermost) *Installation {
 	i := read("Mattermost", &mm.ObjectMeta, v1alpha1.ChangeAnnotation)
 	i.Mattermost = mm
 	i.Hibernated = mm.Spec.Replicas != nil && *mm.Spec.Replicas == 0 && mm.Spec.Size == ""
-	i.prepared = installation.MigratedFrom(mm) != "" && !installation.Acts(mm)
+	i.prepared = !i.Deleting && !installation.Acts(mm)
 	if i.Record != nil && i.Record.copied(mm) {
 		i.Record = nil
 	}
@@ -95,10 +98,9 @@ func Read(mm *installations.Mattermost) *Installation {
 }
 
 // copied reports whether the record came with a manifest from a former resource of the name, as
-// out of a backup. Clocks may differ.
+// out of a backup.
 func (r *Record) copied(mm *installations.Mattermost) bool {
-	const skew = time.Minute
-	return r.Generation > mm.Generation || r.At.Add(skew).Before(mm.CreationTimestamp.Time)
+	return r.Installation != "" && r.Installation != mm.UID
 }
 
 // read is what all kinds have in common.
@@ -225,7 +227,8 @@ func (i *Installation) lacks(change v1alpha1.InstallationChange) lack {
 	live, given := content(i.Mattermost), parts(change, i.Meta.Annotations[v1alpha1.KeepsAnnotation])
 	n := 0
 	for part := range given {
-		if !came(partOf(live, part), part, given, nil) || part == "size" && i.outgrew(live, change.Size) {
+		has := partOf(live, part)
+		if !came(has, part, given, nil) || part == "size" && has == nil && i.outgrew(live, change.Size) {
 			n++
 		}
 	}
@@ -240,7 +243,7 @@ func (i *Installation) lacks(change v1alpha1.InstallationChange) lack {
 }
 
 // outgrew reports whether the installation has other resources than those that a size stands
-// for. The size itself is gone once it was carried out, and replicas are an autoscaler's, too.
+// for and that was carried out. The size itself is gone then, and replicas are an autoscaler's, too.
 func (i *Installation) outgrew(live object, size string) bool {
 	bySize := resized(i.Mattermost, size)
 	return slices.ContainsFunc(sized, func(part string) bool {

@@ -35,10 +35,10 @@ type member struct {
 	state state
 	// inFlight says that pods are being replaced because a roll-out changed something.
 	inFlight bool
-	// putBack says that it has failed, and that somebody has since taken the change from it, or
-	// its pods.
-	putBack bool
-	wave    int
+	// hadFailed says that it has, and has not been stable with the change since; and putBack that
+	// somebody has taken the change from it meanwhile, or its pods.
+	hadFailed, putBack bool
+	wave               int
 	// key is what the order of installations goes by, before their names.
 	key uint64
 }
@@ -150,19 +150,26 @@ func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
 		m.state = pendingDeletion
 	case d.reachedBy(m, revision):
 		m.state = d.with(m.Installation, hasFailed)
-		gone := m.state == edited || m.state == updated && m.Hibernated && !m.shown
-		if m.putBack = gone && slices.Contains(d.recorded.FailedInstallations, m.Name); m.putBack {
-			m.state = failed // It tells nothing good of the change.
-		}
+		d.remember(m)
 	case m.Hibernated:
 		m.state = hibernating
+	}
+}
+
+// remember has one that has failed stay so until it is stable with the change. What else becomes
+// of it tells nothing good of that.
+func (d *decider) remember(m *member) {
+	m.putBack = m.state == edited || m.state == updated && m.Hibernated
+	m.hadFailed = (m.putBack || m.state == updating) && slices.Contains(d.recorded.FailedInstallations, m.Name)
+	if m.putBack = m.putBack && m.hadFailed; m.hadFailed {
+		m.state = failed
 	}
 }
 
 // outlive has one that was stable with the revision, and broke after its wave was over, count
 // as updated: that came of something else, and takes nothing back.
 func (d *decider) outlive(m *member) {
-	if !m.shown || m.putBack || m.state != updating && m.state != failed {
+	if !m.shown || m.hadFailed || m.state != updating && m.state != failed {
 		return
 	}
 	over := d.recorded.FinishedAt

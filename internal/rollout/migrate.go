@@ -34,6 +34,9 @@ func ReadOlder(ci *older.ClusterInstallation) *Installation {
 	return i
 }
 
+// unbegun are the phases in which the ClusterInstallation has all that is its.
+var unbegun = []older.MigrationPhase{"", older.MigrationReverted, older.MigrationRefused, older.MigrationWaiting}
+
 // migrates says how the ClusterInstallation takes its migration.
 func (i *Installation) migrates(ci *older.ClusterInstallation, m *older.MigrationStatus) {
 	if i.Record == nil {
@@ -42,26 +45,31 @@ func (i *Installation) migrates(ci *older.ClusterInstallation, m *older.Migratio
 	}
 	switch phase := m.Phase; {
 	case i.Record.Back || !i.migrating: // Or it was somebody else's migration, which goes on.
-		i.Settled = i.migrating || slices.Contains([]older.MigrationPhase{"", older.MigrationReverted, older.MigrationRefused, older.MigrationWaiting}, phase)
+		i.Settled = i.migrating || slices.Contains(unbegun, phase)
+	case ci.Annotations[installations.ReleasedAnnotation] == "true" && slices.Contains(unbegun, phase):
+		i.Settled, i.refused = true, "it is handed back to the Mattermost Operator: remove its annotation "+installations.ReleasedAnnotation+" to have it migrated"
 	case phase == older.MigrationRefused: // Perhaps nobody has seen yet that it was cured.
 		i.Settled, i.refused = true, cmp.Or(m.Error, "windlass migrate status has the reason")
 	case phase == older.MigrationAwaitingFinalization:
 		i.Settled = true
 	case phase == older.MigrationHandingOver:
 		i.Deleting = false // That is how a migration ends; its Mattermost goes on.
-	case phase == "":
-		i.unseen = true
-	case phase == older.MigrationReverted:
-		return // Of when it was asked for again nothing is known.
+	case phase == "", phase == older.MigrationReverted:
+		i.unseen = ci.Status.ObservedGeneration != ci.Generation // Of the former time.
 	case phase == older.MigrationInterrupted:
 		i.stalled = m.Since != nil && !m.Since.Before(&i.Record.At)
 	}
 	if !i.Settled {
-		i.failing = i.Record.At.Time
-		if m.Since != nil && m.Since.After(i.failing) {
-			i.failing = m.Since.Time // Such as one that was refused for long.
-		}
+		i.failing = later(i.Record.At, m.Since) // Such as one that was refused for long.
 	}
+}
+
+// later is the later of two times, of which the second one may be none.
+func later(a metav1.Time, b *metav1.Time) time.Time {
+	if b != nil && b.After(a.Time) {
+		return b.Time
+	}
+	return a.Time
 }
 
 // ReadMigrated makes an Installation of a Mattermost that was a ClusterInstallation, for the

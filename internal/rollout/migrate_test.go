@@ -34,10 +34,11 @@ func TestMigrating(t *testing.T) {
 		deleting bool
 		want     stands
 	}{
-		"untouched":                          {"", "", 0, 0, false, stands{awaiting, false}},
-		"untouched, by a former roll-out":    {others, older.MigrationHandingOver, 0, 0, false, stands{awaiting, true}},
-		"nobody looks":                       {mine, "", 0, 0, false, stands{updating, true}},
-		"nobody looks, for too long":         {mine, "", 0, time.Hour, false, stands{updating, true}},
+		"untouched":                       {"", "", 0, 0, false, stands{awaiting, false}},
+		"untouched, by a former roll-out": {others, older.MigrationHandingOver, 0, 0, false, stands{awaiting, true}},
+		"nobody looks":                    {mine, "", 0, 0, false, stands{updating, true}},
+		"nobody looks, for too long":      {mine, "", 0, time.Hour, false, stands{updating, true}},
+		"is not carried out, as a Mattermost has its place": {mine, "", 0, time.Hour, false, stands{failed, false}},
 		"waits to be stable":                 {mine, older.MigrationWaiting, 0, 0, false, stands{updating, true}},
 		"is handed over":                     {mine, older.MigrationHandingOver, 0, 0, false, stands{updating, true}},
 		"is deleted at the end":              {mine, older.MigrationHandingOver, 0, 0, true, stands{updating, true}},
@@ -65,6 +66,9 @@ func TestMigrating(t *testing.T) {
 				ci.DeletionTimestamp = new(metav1.NewTime(epoch))
 			}
 			ci.Spec.Migrate = !strings.Contains(c.record, "back") && !strings.HasSuffix(c.record, " ")
+			if strings.HasPrefix(name, "nobody looks") || strings.HasPrefix(name, "is asked for again") {
+				ci.Generation = 1
+			}
 			ci.Status.Migration = &older.MigrationStatus{Phase: c.phase, Since: new(metav1.NewTime(epoch.Add(c.since)))}
 			d := migrating(epoch.Add(c.after), ReadOlder(ci))
 			if diff := cmp.Diff(c.want, stands{d.members[0].state, d.members[0].inFlight}); diff != "" {

@@ -76,7 +76,10 @@ func (p Preview) Refused() (n int) {
 func PreviewOf(s Snapshot, now time.Time) (Preview, error) {
 	d := &decider{s: &s, now: now, recorded: &s.Rollout.Status, status: s.Rollout.Status.DeepCopy(), superseded: map[string]int{}}
 	var err error
-	if d.settings, err = parse(&s.Rollout.Spec); err != nil {
+	if d.settings, err = parse(&s.Rollout.Spec); err == nil {
+		err = d.settings.lasts(s.Rollout.Spec.Change)
+	}
+	if err != nil {
 		return Preview{}, err
 	}
 	if hash := Hash(s.Rollout.Spec.Change); d.status.Revision == nil || d.status.Revision.Hash != hash {

@@ -22,6 +22,8 @@ const (
 	maxWaits = 20
 	// maxNames is how many installations of a kind the status names.
 	maxNames = 20
+	// maxFailures is how many of those that failed it names at most.
+	maxFailures = 500
 )
 
 func planStep(action plan.Action) plan.Step {
@@ -69,7 +71,7 @@ func (d *decider) counts() {
 // failures names those that failed. Of those that were put back nothing else tells it, and with
 // one more than may fail the roll-out stays where it is.
 func (d *decider) failures() []string {
-	most, names := max(maxNames, d.settings.mayFail(d.total)+1), d.names(failed)
+	most, names := min(max(maxNames, d.settings.mayFail(d.total)+1), maxFailures), d.names(failed)
 	if len(names) <= most {
 		return names
 	}

@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	labelop "k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"windlass.dev/api/fleet/v1alpha1"
@@ -76,11 +77,6 @@ func parse(spec *v1alpha1.InstallationRolloutSpec) (s settings, err error) {
 		s.waves = append(s.waves, w)
 	}
 	s.waves = append(s.waves, wave{selector: labels.Everything()})
-	if spec.Change.Migrate {
-		if err := s.survive(); err != nil {
-			return s, err
-		}
-	}
 	s.deadline = defaultDeadline
 	if given := s.strategy.ProgressDeadlineSeconds; given != nil {
 		s.deadline = time.Duration(*given) * time.Second
@@ -91,16 +87,20 @@ func parse(spec *v1alpha1.InstallationRolloutSpec) (s settings, err error) {
 	return s, nil
 }
 
-// survive wants that no selector goes by a label that installations lose by their migration:
-// they would leave the roll-out, and nobody would watch how they take it.
-func (s *settings) survive() error {
+// lasts wants that no selector goes by a label that installations lose by their migration: they
+// would leave the roll-out, and nobody would watch how they take it.
+func (s *settings) lasts(change v1alpha1.InstallationChange) error {
+	if !change.Migrate {
+		return nil
+	}
 	check := func(of labels.Selector, path string) error {
 		if of == nil {
 			return nil
 		}
 		all, _ := of.Requirements()
 		for _, r := range all {
-			if clusterinstallation.Tracks(r.Key()) {
+			wants := slices.Contains([]labelop.Operator{labelop.In, labelop.Equals, labelop.DoubleEquals, labelop.Exists}, r.Operator())
+			if wants && clusterinstallation.Tracks(r.Key()) {
 				return fmt.Errorf("%s: the label %s is one by which a tool tracks what it made, and which the Mattermosts do not have: "+
 					"give those that are to be migrated another label, and select by that", path, r.Key())
 			}

@@ -61,13 +61,21 @@ func (d *decider) takenBack(wave int, last bool) bool {
 func (d *decider) unnoticed() {
 	var names []string
 	for _, m := range d.members {
-		if m.unseen && m.inFlight && !d.now.Before(m.failing.Add(d.settings.deadline)) {
+		if d.unheard(m) {
 			names = append(names, m.Name)
 		}
+		if d.unheard(m) && m.state == updating {
+			d.unheeded++
+		}
 	}
-	if d.unheeded = len(names); d.unheeded > 0 {
+	if len(names) > 0 {
 		slices.Sort(names)
 		d.wait("installations", "that nobody looks after", v1alpha1.ReasonUnnoticed,
-			listed(names)+": nobody has looked at them since they were changed, so that nothing is known of how they take it: does Windlass run, and does it look after their namespaces? It goes on by itself", time.Time{})
+			listed(names)+": nobody has looked at them since they were changed, so that nothing is known of how they take it: does Windlass run, and does it look after their namespaces? It goes on by itself when it does; or take them out of spec.selector", time.Time{})
 	}
+}
+
+func (d *decider) unheard(m *member) bool {
+	late := m.unseen && m.inFlight && !d.now.Before(m.failing.Add(d.settings.deadline))
+	return late && (m.state == updating || m.state == rolledBack)
 }

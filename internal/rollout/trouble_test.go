@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"windlass.dev/api/fleet/v1alpha1"
 	installations "windlass.dev/api/installation/v1beta1"
@@ -295,6 +296,44 @@ func TestPutBackByHand(t *testing.T) {
 			w.wants1(t, "updated", w.rollout.Status.Updated, 3)
 		})
 	}
+	again := map[string]func(w *world){
+		"it sleeps and wakes": func(w *world) {
+			w.edit("ns/i001", helps["no pods at all"])
+			w.tick(fresh, -1)
+			w.edit("ns/i001", func(mm *installations.Mattermost) { *mm.Spec.Replicas = 1 })
+		},
+		"it gets the change again": func(w *world) {
+			w.edit("ns/i001", helps["the version"])
+			w.settle("ns/i001")
+			w.tick(fresh, -1)
+			w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.Version = bad })
+		},
+		"something else is edited": func(w *world) {
+			w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.MattermostEnv[1].Value = "cure" })
+		},
+	}
+	for name, tries := range again {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := halted(t, 3, 0)
+			changes := w.changes
+			tries(w)
+			w.tick(fresh, -1)
+			w.tick(fresh, -1)
+			if w.wants1(t, "failed", w.rollout.Status.Failed, 1); w.changes != changes {
+				t.Error("others got the change")
+			}
+		})
+	}
+	t.Run("one that broke while it was watched sleeps", func(t *testing.T) {
+		t.Parallel()
+		w := troubled(t, "2")
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+		w.breaks("ns/i001")
+		w.tick(fresh, -1)
+		w.edit("ns/i001", helps["no pods at all"])
+		w.staysHalted(t, 1)
+	})
 	t.Run("a spec that cannot be read for a while", func(t *testing.T) {
 		t.Parallel()
 		w := halted(t, 3, 0)
@@ -336,17 +375,22 @@ func TestPausedEditedAndResumed(t *testing.T) {
 	w.wants1(t, "failed", w.rollout.Status.Failed, 1)
 }
 
+// unnoticed is a world in which nobody looks after installations, one of which has the change.
+func unnoticed(t *testing.T) *world {
+	t.Helper()
+	w := troubled(t, "2")
+	w.rollout.Spec.Strategy.OnFailure = run.RollBackOnFailure
+	for range 20 {
+		w.tick(fresh, -1)
+		w.now = w.now.Add(30 * time.Second)
+	}
+	return w
+}
+
 // TestUnnoticed: while nobody looks after installations, nothing is known of the change.
 func TestUnnoticed(t *testing.T) {
 	t.Parallel()
-	w := troubled(t, "2")
-	w.rollout.Spec.Strategy.OnFailure = run.RollBackOnFailure
-	w.tick(fresh, -1)
-	w.tick(fresh, -1)
-	for range 20 {
-		w.now = w.now.Add(30 * time.Second)
-		w.tick(fresh, -1)
-	}
+	w := unnoticed(t)
 	st := w.rollout.Status
 	w.wants1(t, "updating", st.Updating, 1)
 	stalled := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionStalled)
@@ -355,31 +399,30 @@ func TestUnnoticed(t *testing.T) {
 	}
 	w.run(t)
 	w.wants1(t, "updated", w.rollout.Status.Updated, 3)
+	for end, phase := range map[v1alpha1.End]v1alpha1.Phase{v1alpha1.EndAbort: v1alpha1.Aborted, v1alpha1.EndRollBack: v1alpha1.RolledBack} {
+		w := unnoticed(t)
+		w.rollout.Spec.End = end
+		for range 20 {
+			w.tick(fresh, -1)
+			w.now = w.now.Add(30 * time.Second)
+		}
+		if w.rollout.Status.Phase != phase {
+			t.Errorf("its end waits for what nobody looks after: %s, %v", w.rollout.Status.Phase, w.rollout.Status.Waits)
+		}
+	}
 }
 
 // TestCopied: a record that came with the manifest of a former resource says nothing of this one.
 func TestCopied(t *testing.T) {
 	t.Parallel()
-	record := func(at time.Duration, generation int64) map[string]string {
-		return map[string]string{v1alpha1.ChangeAnnotation: fmt.Sprintf(`{"rollout":"june","uid":"u","sequence":1,"at":%q,"generation":%d}`, epoch.Add(at).Format(time.RFC3339), generation)}
-	}
-	cases := map[string]struct {
-		annotations map[string]string
-		want        bool
-	}{
-		"its own":                            {record(time.Hour, 3), true},
-		"its own, by a clock that is behind": {record(-30*time.Second, 3), true},
-		"from before it was made":            {record(-time.Hour, 1), false},
-		"of a later generation":              {record(time.Hour, 4), false},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			mm := &installations.Mattermost{ObjectMeta: metav1.ObjectMeta{Generation: 3, CreationTimestamp: metav1.NewTime(epoch), Annotations: c.annotations}}
-			if got := Read(mm).Record != nil; got != c.want {
-				t.Errorf("it counts: %t", got)
-			}
-		})
+	w := troubled(t, "2")
+	w.run(t)
+	record := w.live["ns/i001"].Annotations
+	for uid, want := range map[types.UID]bool{"ns/i001": true, "made-anew": false} {
+		mm := &installations.Mattermost{ObjectMeta: metav1.ObjectMeta{UID: uid, Annotations: record}}
+		if got := Read(mm).Record != nil; got != want {
+			t.Errorf("of %s it counts: %t", uid, got)
+		}
 	}
 }
 
@@ -406,6 +449,11 @@ func TestSizeTakenBack(t *testing.T) {
 	t.Parallel()
 	w := troubled(t, "")
 	w.rollout.Spec.Change.Size = "1000users"
+	for range 3 {
+		w.tick(fresh, -1)
+		w.now = w.now.Add(countEvery)
+	}
+	w.wants1(t, "updating before it was carried out", w.rollout.Status.Updating, 1)
 	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
 	w.edit("ns/i001", func(mm *installations.Mattermost) { *mm.Spec.Replicas = 7 })
 	w.tick(fresh, -1)
@@ -421,25 +469,34 @@ func TestSizeTakenBack(t *testing.T) {
 // the installations that are migrated.
 func TestLostByMigration(t *testing.T) {
 	t.Parallel()
-	lost, kept := metav1.LabelSelector{MatchLabels: map[string]string{"app.kubernetes.io/instance": "x"}}, metav1.LabelSelector{MatchLabels: map[string]string{"tier": "free"}}
+	const tracking = "app.kubernetes.io/instance"
+	lost, kept := metav1.LabelSelector{MatchLabels: map[string]string{tracking: "x"}}, metav1.LabelSelector{MatchLabels: map[string]string{"tier": "free"}}
+	none := metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: tracking, Operator: metav1.LabelSelectorOpDoesNotExist}}}
 	for name, c := range map[string]struct {
 		selector, wave metav1.LabelSelector
-		migrate        bool
+		migrate, begun bool
 		want           string
 	}{
-		"of all":            {lost, kept, true, "spec.selector"},
-		"of a wave":         {kept, lost, true, "spec.strategy.waves[0].selector"},
-		"others":            {kept, kept, true, ""},
-		"of another change": {lost, lost, false, ""},
+		"of all":            {lost, kept, true, false, "spec.selector"},
+		"of a wave":         {kept, lost, true, false, "spec.strategy.waves[0].selector"},
+		"others":            {kept, kept, true, false, ""},
+		"that it has none":  {none, kept, true, false, ""},
+		"of another change": {lost, lost, false, false, ""},
+		"under way already": {lost, lost, true, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := parse(&v1alpha1.InstallationRolloutSpec{
-				Selector: c.selector, Change: v1alpha1.InstallationChange{Migrate: c.migrate},
+			r := &v1alpha1.InstallationRollout{Spec: v1alpha1.InstallationRolloutSpec{
+				Selector: c.selector, Change: v1alpha1.InstallationChange{Migrate: c.migrate, Restart: "x"},
 				Strategy: &v1alpha1.RolloutStrategy{Waves: []v1alpha1.InstallationWave{{Selector: &c.wave}}},
-			})
-			if (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), c.want+": ") {
-				t.Errorf("error %v", err)
+			}}
+			if c.begun {
+				r.Status.Revision = &v1alpha1.Revision{Hash: Hash(r.Spec.Change), Sequence: 1}
+			}
+			s := Snapshot{Rollout: r}
+			invalid := waitFor(Report(s, Decide(s, epoch), planOutcome, epoch).Status.Waits, v1alpha1.ReasonInvalidSpec)
+			if (invalid == nil) != (c.want == "") || invalid != nil && !strings.HasPrefix(invalid.Message, c.want+": ") {
+				t.Errorf("it says %+v", invalid)
 			}
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -61,6 +62,7 @@ func (w *world) create() string {
 		Namespace: "ns", Name: name[3:], UID: types.UID(name), Generation: 1, Labels: map[string]string{"zone": strconv.Itoa(w.made % 3), "ring": strconv.Itoa(w.made % 4)},
 	}}
 	mm.Spec.Version, mm.Spec.Replicas = "1", new(int32(1))
+	mm.Spec.Scheduling.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m")}
 	mm.Spec.MattermostEnv = []corev1.EnvVar{{Name: "USERS", Value: name}, {Name: "SHARED", Value: "old"}}
 	w.wants[name] = name
 	w.store(mm)

@@ -206,7 +206,7 @@ func take(r *v1alpha1.InstallationRollout, i *Installation, now time.Time) (plan
 	mm := i.Mattermost
 	n := intend(mm)
 	wanted := parts(r.Spec.Change, mm.Annotations[v1alpha1.KeepsAnnotation])
-	record := Record{Rollout: r.Name, UID: r.UID, Sequence: r.Status.Revision.Sequence, At: metav1.NewTime(now), Generation: mm.Generation - 1, Before: map[string]json.RawMessage{}}
+	record := Record{Rollout: r.Name, UID: r.UID, Sequence: r.Status.Revision.Sequence, Installation: mm.UID, At: metav1.NewTime(now), Generation: mm.Generation - 1, Before: map[string]json.RawMessage{}}
 	remember := func(part string, value any) error {
 		text, err := json.Marshal(value)
 		record.Before[part] = text
@@ -252,7 +252,7 @@ func giveBack(r *v1alpha1.InstallationRollout, i *Installation, now time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	record := Record{Rollout: r.Name, UID: r.UID, Sequence: i.Record.Sequence, At: metav1.NewTime(now), Generation: mm.Generation - 1, Back: true}
+	record := Record{Rollout: r.Name, UID: r.UID, Sequence: i.Record.Sequence, Installation: mm.UID, At: metav1.NewTime(now), Generation: mm.Generation - 1, Back: true}
 	if changed {
 		record.Generation = mm.Generation
 	}

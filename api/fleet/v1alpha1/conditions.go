@@ -70,7 +70,7 @@ const (
 	ReasonEdited = "Edited"
 	// ReasonMigrationRefused: a ClusterInstallation cannot become a Mattermost as it is.
 	ReasonMigrationRefused = "MigrationRefused"
-	// ReasonMigrationKept: a migration is not taken back, because the Mattermost was edited.
+	// ReasonMigrationKept: a migration is not taken back, because the Mattermost differs by now.
 	ReasonMigrationKept = "MigrationKept"
 	// ReasonUpdating: as many installations are updating as may.
 	ReasonUpdating = "Updating"

@@ -115,7 +115,7 @@ type InstallationRolloutStatus struct {
 	// +optional
 	CountedAt *metav1.Time `json:"countedAt,omitempty"`
 	// FailedInstallations are some of those that failed, as namespace/name: at most 20, or one
-	// more than may fail, so that those are known whom somebody has since put back.
+	// more than may fail up to 500, so that those are known whom somebody has since helped.
 	// +optional
 	// +listType=atomic
 	FailedInstallations []string `json:"failedInstallations,omitempty"`

@@ -131,7 +131,11 @@ func (f *feature) observeInstallation(ctx context.Context, s *restore.Snapshot) 
 func (f *feature) observePods(ctx context.Context, s *restore.Snapshot) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	sets, err := installation.OlderPods(restore.Sets(s.Installation)...)
+	names, err := f.setsOf(ctx, s.Installation)
+	if err != nil {
+		return err
+	}
+	sets, err := installation.OlderPods(names...)
 	if err != nil {
 		return err
 	}
@@ -160,6 +164,25 @@ func (f *feature) observePods(ctx context.Context, s *restore.Snapshot) error {
 	slices.Sort(s.Pods)
 	s.Pods = slices.Compact(s.Pods)
 	return nil
+}
+
+// setsOf names the sets of pods of an installation. What another one has for its name is that one's.
+func (f *feature) setsOf(ctx context.Context, ci *v1alpha1.ClusterInstallation) ([]string, error) {
+	var names []string
+	for _, set := range restore.Sets(ci) {
+		others := false
+		for _, kind := range []client.Object{&v1alpha1.ClusterInstallation{}, &v1beta1.Mattermost{}} {
+			found, err := f.get(ctx, types.NamespacedName{Namespace: ci.Namespace, Name: set}, kind)
+			if err != nil {
+				return nil, err
+			}
+			others = others || found && set != ci.Name
+		}
+		if !others {
+			names = append(names, set)
+		}
+	}
+	return names, nil
 }
 
 // observeJobs names the Jobs of upgrades that go on, such as a canary's: they have the database.

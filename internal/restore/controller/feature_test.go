@@ -131,7 +131,17 @@ func TestObservePods(t *testing.T) {
 			Status:     batchv1.JobStatus{Conditions: conditions},
 		}
 	}
-	cluster := fake.NewClientBuilder().WithObjects(
+	other := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "ns", Name: name} }
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, v1beta1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cluster := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
+		&v1alpha1.ClusterInstallation{ObjectMeta: other("chat")},
+		&v1alpha1.ClusterInstallation{ObjectMeta: other("chat-canary")}, pod("canary-of-that-name", "chat-canary", corev1.PodRunning),
+		&v1beta1.Mattermost{ObjectMeta: other("chat-blue")}, pod("blue-of-that-name", "chat-blue", corev1.PodRunning),
 		pod("own", "chat", corev1.PodRunning), pod("ended", "chat", corev1.PodSucceeded), pod("green", "chat-green", corev1.PodRunning), pod("others", "other", corev1.PodRunning),
 		job("migrates", "uid"), job("of-others", "other"), job("done", "uid", batchv1.JobCondition{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}),
 	).Build()
@@ -139,7 +149,7 @@ func TestObservePods(t *testing.T) {
 		Restore:      &v1alpha1.MattermostRestoreDB{ObjectMeta: metav1.ObjectMeta{Namespace: "ns"}},
 		Installation: &v1alpha1.ClusterInstallation{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "chat", UID: "uid"}},
 	}
-	if err := (&feature{live: cluster}).observePods(t.Context(), &s); err != nil {
+	if err := (&feature{live: cluster, cache: cluster}).observePods(t.Context(), &s); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"Job/migrates", "green", "own"}; !slices.Equal(s.Pods, want) {
