@@ -36,6 +36,8 @@ type decider struct {
 	sizes []int
 	// superseded counts installations by the newer roll-out that has them.
 	superseded map[string]int
+	// away are those that newer roll-outs have, and that are on record as failed with ours.
+	away []string
 	// unheeded are how many are updating for all that is known, and nobody looks after them.
 	unheeded int
 	waits    []run.Wait
@@ -149,6 +151,7 @@ func (d *decider) goOn() {
 	}
 	if d.recorded.Phase == v1alpha1.Superseded {
 		d.resume()
+		return // Gates, for one, are looked at when it is on record.
 	}
 	if d.status.FinishedAt == nil {
 		d.status.Phase = v1alpha1.Rolling
@@ -183,7 +186,8 @@ func (d *decider) resume() {
 	if end := d.status.FinishedAt; end != nil {
 		d.status.FinishedAt, d.status.WaveEnds = nil, append(d.status.WaveEnds, *end)
 	}
-	d.status.WaveDoneAt = nil
+	d.status.Phase, d.status.WaveDoneAt = v1alpha1.Rolling, nil
+	d.wakeIn(time.Second)
 }
 
 // reached is the number of the last wave whose members may be taken.

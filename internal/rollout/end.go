@@ -103,11 +103,13 @@ func (d *decider) tellKept() {
 const lookAgain = 10 * time.Second
 
 func (d *decider) abort() {
+	if d.status.FinishedAt != nil {
+		d.status.Phase = v1alpha1.Aborted
+		return
+	}
 	d.status.Phase = v1alpha1.Aborting
 	d.unnoticed()
 	switch {
-	case d.status.FinishedAt != nil:
-		d.status.Phase = v1alpha1.Aborted
 	case d.tally[updating] <= d.unheeded:
 		d.finish(v1alpha1.Aborted)
 	default:

@@ -33,7 +33,7 @@ func (d *decider) holds() bool {
 			look = "windlass migrate status"
 		}
 		d.wait("the roll-out", "", v1alpha1.ReasonFailureThreshold, "more installations have failed than may ("+listed(d.names(failed))+
-			"): look at them with "+look+"; it goes on when they become stable with the change, or the change or failureThreshold is edited, or end it with windlass rollout abort", time.Time{})
+			"): look at them with "+look+"; it goes on when they become stable with the change, or the change or failureThreshold is edited, or end it with windlass rollout rollback or abort", time.Time{})
 	case d.s.Rollout.Spec.Paused:
 		d.paused()
 	case d.settings.maxInFlight(d.total) == 0 && d.total > 0:

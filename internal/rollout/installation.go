@@ -56,6 +56,8 @@ type Installation struct {
 	// Paused says that an annotation keeps it from being changed.
 	Paused   bool
 	Deleting bool
+	// rests says that it is settled for nothing but a pause.
+	rests bool
 	// shown says that all of its pods were available with the last change.
 	shown bool
 	// refused is why it cannot be migrated as it is; empty if it can.
@@ -126,7 +128,8 @@ func (i *Installation) settle(mm *installations.Mattermost) {
 	i.shown = mm.Status.StableGeneration > i.Record.Generation
 	// One that took the change well until it was paused: what is wanted of it since is somebody
 	// else's. One that has failed stays so while somebody looks at it.
-	i.Settled = i.Settled || i.shown && sincePaused(mm, installations.ConditionReady)
+	i.rests = !i.Settled && i.shown && sincePaused(mm, installations.ConditionReady)
+	i.Settled = i.Settled || i.rests
 	if !i.Settled {
 		i.assess(mm)
 	}
@@ -215,6 +218,11 @@ func (i *Installation) lost(change v1alpha1.InstallationChange, revision string)
 		i.looked.revision, i.looked.lacks = revision, i.lacks(change)
 	}
 	return i.looked.lacks
+}
+
+// keepsAll says that it is to have nothing of a change.
+func (i *Installation) keepsAll(change v1alpha1.InstallationChange) bool {
+	return i.keeps || !change.Migrate && len(parts(change, i.Meta.Annotations[v1alpha1.KeepsAnnotation])) == 0
 }
 
 func (i *Installation) lacks(change v1alpha1.InstallationChange) lack {

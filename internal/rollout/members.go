@@ -3,7 +3,6 @@ package rollout
 import (
 	"cmp"
 	"hash/fnv"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -36,7 +35,7 @@ type member struct {
 	// inFlight says that pods are being replaced because a roll-out changed something.
 	inFlight bool
 	// hadFailed says that it has, and has not been stable with the change since; and putBack that
-	// somebody has taken the change from it meanwhile, or its pods.
+	// somebody has taken the change from it meanwhile.
 	hadFailed, putBack bool
 	wave               int
 	// key is what the order of installations goes by, before their names.
@@ -100,6 +99,9 @@ func (d *decider) find() {
 		}
 		if by := d.supersededBy(i, taken); by != "" {
 			d.superseded[by]++
+			if d.reachedBy(i, revision) && slices.Contains(d.recorded.FailedInstallations, i.Name) {
+				d.away = append(d.away, i.Name)
+			}
 			continue
 		}
 		if len(some) == cap(some) {
@@ -148,7 +150,7 @@ func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
 	switch {
 	case m.Deleting:
 		m.state = pendingDeletion
-	case d.reachedBy(m, revision):
+	case d.reachedBy(m.Installation, revision):
 		m.state = d.with(m.Installation, hasFailed)
 		d.remember(m)
 	case m.Hibernated:
@@ -156,12 +158,15 @@ func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
 	}
 }
 
-// remember has one that has failed stay so until it is stable with the change. What else becomes
-// of it tells nothing good of that.
+// remember has one that has failed stay so until it is stable with the change, or keeps what it
+// has. What else becomes of it tells nothing good of the change.
 func (d *decider) remember(m *member) {
-	m.putBack = m.state == edited || m.state == updated && m.Hibernated
-	m.hadFailed = (m.putBack || m.state == updating) && slices.Contains(d.recorded.FailedInstallations, m.Name)
-	if m.putBack = m.putBack && m.hadFailed; m.hadFailed {
+	if !slices.Contains(d.recorded.FailedInstallations, m.Name) {
+		return
+	}
+	m.putBack = m.state == edited
+	rests := m.state == updated && (m.Hibernated || m.rests) && !m.keepsAll(d.s.Rollout.Spec.Change)
+	if m.hadFailed = m.putBack || rests || m.state == updating; m.hadFailed {
 		m.state = failed
 	}
 }
@@ -184,8 +189,8 @@ func (d *decider) outlive(m *member) {
 	}
 }
 
-// reachedBy reports whether the revision has been to the member.
-func (d *decider) reachedBy(m *member, revision *v1alpha1.Revision) bool {
+// reachedBy reports whether the revision was the last one that has been to the installation.
+func (d *decider) reachedBy(m *Installation, revision *v1alpha1.Revision) bool {
 	return m.Record != nil && revision != nil && m.Record.UID == d.s.Rollout.UID && m.Record.Sequence == revision.Sequence
 }
 
@@ -263,84 +268,4 @@ func (d *decider) assign() {
 			}
 		}
 	}
-}
-
-// slots are how many more installations may be changed, in all and by the values of labels.
-type slots struct {
-	free   int
-	limits []limit
-}
-
-type limit struct {
-	label string
-	free  map[string]int
-}
-
-// slots are as many as there may be.
-func (d *decider) slots(most int) *slots {
-	s := &slots{free: most}
-	for _, given := range d.settings.strategy.Limits {
-		l := limit{label: given.Label, free: map[string]int{}}
-		for _, m := range d.members {
-			if m.state != pendingDeletion {
-				l.free[m.Meta.Labels[l.label]]++
-			}
-		}
-		for value, n := range l.free {
-			l.free[value] = scaled(given.MaxInFlight, n, true)
-		}
-		s.limits = append(s.limits, l)
-	}
-	return s
-}
-
-// without are those that some members leave.
-func (s *slots) without(members []*member, has func(*member) bool) *slots {
-	left := &slots{free: s.free}
-	for _, l := range s.limits {
-		left.limits = append(left.limits, limit{label: l.label, free: maps.Clone(l.free)})
-	}
-	for _, m := range members {
-		if has(m) {
-			left.use(m)
-		}
-	}
-	return left
-}
-
-func flying(m *member) bool { return m.inFlight }
-
-func (s *slots) use(m *member) {
-	s.free--
-	for _, l := range s.limits {
-		l.free[m.Meta.Labels[l.label]]--
-	}
-}
-
-func (s *slots) room(m *member) bool {
-	return s.free > 0 && !slices.ContainsFunc(s.limits, func(l limit) bool { return l.free[m.Meta.Labels[l.label]] <= 0 })
-}
-
-// places are those of a revision: one that is in flight already, with a former one, has a
-// place in flight, and yet no more get the revision before it has shown itself.
-type places struct{ inFlight, revision *slots }
-
-func (d *decider) places() places {
-	all := d.slots(d.settings.maxInFlight(d.total))
-	return places{
-		inFlight: all.without(d.members, flying),
-		revision: all.without(d.members, func(m *member) bool { return m.state == updating }),
-	}
-}
-
-// take reports whether the member may be changed now.
-func (p places) take(m *member) bool {
-	if !p.revision.room(m) || !m.inFlight && !p.inFlight.room(m) {
-		return false
-	}
-	p.revision.use(m)
-	if !m.inFlight {
-		p.inFlight.use(m)
-	}
-	return true
 }

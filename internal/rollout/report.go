@@ -68,24 +68,21 @@ func (d *decider) counts() {
 	st.CountedAt = &at
 }
 
-// failures names those that failed. Of those that were put back nothing else tells it, and with
-// one more than may fail the roll-out stays where it is.
+// failures names those that failed. Of those that were helped, or that a newer roll-out has for a
+// while, nothing else tells it; and with one more than may fail the roll-out stays where it is.
 func (d *decider) failures() []string {
-	most, names := min(max(maxNames, d.settings.mayFail(d.total)+1), maxFailures), d.names(failed)
-	if len(names) <= most {
-		return names
-	}
-	var back, others []string
+	names, others := slices.Clone(d.away), []string(nil)
 	for _, m := range d.members {
 		switch {
 		case m.state != failed:
-		case m.putBack:
-			back = append(back, m.Name)
+		case m.hadFailed:
+			names = append(names, m.Name)
 		default:
 			others = append(others, m.Name)
 		}
 	}
-	names = append(back, others...)[:most]
+	names = append(names, others...)
+	names = names[:min(len(names), max(maxNames, d.settings.mayFail(d.total)+1), maxFailures)]
 	slices.Sort(names)
 	return names
 }

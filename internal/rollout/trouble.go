@@ -19,7 +19,7 @@ func (d *decider) stopped() {
 	}
 	if len(names) > 0 {
 		slices.Sort(names)
-		d.wait("installations", "that are paused in the middle", v1alpha1.ReasonInstallationPaused,
+		d.wait("installations", "the end of a pause", v1alpha1.ReasonInstallationPaused,
 			listed(names)+": while the annotation "+installations.PausedAnnotation+" is true nobody goes on with them, and they have failed if they are not stable in time", time.Time{})
 	}
 }
@@ -70,7 +70,7 @@ func (d *decider) unnoticed() {
 	}
 	if len(names) > 0 {
 		slices.Sort(names)
-		d.wait("installations", "that nobody looks after", v1alpha1.ReasonUnnoticed,
+		d.wait("installations", "somebody who looks after them", v1alpha1.ReasonUnnoticed,
 			listed(names)+": nobody has looked at them since they were changed, so that nothing is known of how they take it: does Windlass run, and does it look after their namespaces? It goes on by itself when it does; or take them out of spec.selector", time.Time{})
 	}
 }

@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"windlass.dev/api/fleet/v1alpha1"
+	older "windlass.dev/api/installation/v1alpha1"
 	installations "windlass.dev/api/installation/v1beta1"
 	run "windlass.dev/api/run/v1alpha1"
 )
@@ -191,6 +191,13 @@ func TestAMomentUnknown(t *testing.T) {
 	w.wants1(t, "failed", w.rollout.Status.Failed, 1)
 }
 
+// newer is a roll-out that takes all installations of the world before its own, and does nothing.
+func (w *world) newer() v1alpha1.InstallationRollout {
+	july := v1alpha1.InstallationRollout{ObjectMeta: metav1.ObjectMeta{Name: "july", UID: "july-uid"}, Spec: w.rollout.Spec}
+	july.Status.Revision = &v1alpha1.Revision{Sequence: w.rollout.Status.Revision.Sequence + 1}
+	return july
+}
+
 // TestSupersededForAWhile: what broke between is not the change's doing when it goes on.
 func TestSupersededForAWhile(t *testing.T) {
 	t.Parallel()
@@ -198,9 +205,7 @@ func TestSupersededForAWhile(t *testing.T) {
 	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Succeeded })
 	w.now = w.now.Add(time.Hour)
 	w.breaks("ns/i001")
-	july := v1alpha1.InstallationRollout{ObjectMeta: metav1.ObjectMeta{Name: "july", UID: "july-uid"}, Spec: w.rollout.Spec}
-	july.Status.Revision = &v1alpha1.Revision{Sequence: w.rollout.Status.Revision.Sequence + 1}
-	w.others = []v1alpha1.InstallationRollout{july}
+	w.others = []v1alpha1.InstallationRollout{w.newer()}
 	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Superseded })
 	w.others, w.rollout.Spec.Paused = nil, true
 	for range 3 {
@@ -216,9 +221,7 @@ func TestSupersededWhileWatched(t *testing.T) {
 	w := troubled(t, "2")
 	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
 	w.now = w.now.Add(50 * time.Second)
-	july := v1alpha1.InstallationRollout{ObjectMeta: metav1.ObjectMeta{Name: "july", UID: "july-uid"}, Spec: w.rollout.Spec}
-	july.Status.Revision = &v1alpha1.Revision{Sequence: w.rollout.Status.Revision.Sequence + 1}
-	w.others = []v1alpha1.InstallationRollout{july}
+	w.others = []v1alpha1.InstallationRollout{w.newer()}
 	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Superseded })
 	w.now, w.others = w.now.Add(70*time.Second), nil
 	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
@@ -229,122 +232,34 @@ func TestSupersededWhileWatched(t *testing.T) {
 	w.wants1(t, "wave", w.rollout.Status.Wave, 0)
 }
 
-// halted is a world in which installations have the bad version, and one more has failed than may.
-func halted(t *testing.T, installations, mayFail int) *world {
-	t.Helper()
-	w := newWorld(t, installations, v1alpha1.InstallationRolloutSpec{Change: v1alpha1.InstallationChange{Version: bad}, Strategy: &v1alpha1.RolloutStrategy{
-		MaxInFlight: number(mayFail + 1), FailureThreshold: number(mayFail), ProgressDeadlineSeconds: new(int32(60)),
-	}})
-	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Halted })
-	return w
-}
-
-// staysHalted looks for a while whether others get the change.
-func (w *world) staysHalted(t *testing.T, failed int32) {
-	t.Helper()
-	changes := w.changes
-	for range 30 {
-		w.tick(fresh, -1)
-		for _, name := range w.names() {
-			w.settle(name)
-		}
-		w.now = w.now.Add(7 * time.Second)
-	}
-	w.wants1(t, "failed", w.rollout.Status.Failed, failed)
-	if w.changes != changes || w.rollout.Status.Phase != v1alpha1.Halted {
-		t.Errorf("%d others got the change, and it is %s", w.changes-changes, w.rollout.Status.Phase)
-	}
-}
-
-// TestPutBackByHand: that somebody helps those that failed, by giving them back what they had or
-// by taking their pods, tells nothing good of the change.
-func TestPutBackByHand(t *testing.T) {
+// TestSupersededWhileAGateHolds: also in the first pass in which it has installations again.
+func TestSupersededWhileAGateHolds(t *testing.T) {
 	t.Parallel()
-	helps := map[string]func(*installations.Mattermost){
-		"the version":    func(mm *installations.Mattermost) { mm.Spec.Version = "1" },
-		"no pods at all": func(mm *installations.Mattermost) { *mm.Spec.Replicas = 0 },
-	}
-	for name, help := range helps {
-		for _, mayFail := range []int{0, 30} { // The names of more than 20 are not written down otherwise.
-			t.Run(fmt.Sprintf("%s, %d may fail", name, mayFail), func(t *testing.T) {
-				t.Parallel()
-				w := halted(t, 40, mayFail)
-				for _, name := range w.names()[:mayFail+1] {
-					w.edit(name, help)
-				}
-				w.staysHalted(t, int32(mayFail+1))
-				w.rollout.Spec.Strategy.FailureThreshold = number(40) // Somebody wants it all the same.
-				w.run(t)
-			})
-		}
-	}
-	goesOn := map[string]func(*installations.Mattermost){
-		"it is stable with the change after all": func(mm *installations.Mattermost) { mm.Spec.Version = "2" },
-		"it is kept on purpose":                  func(mm *installations.Mattermost) { mm.Annotations[v1alpha1.KeepsAnnotation] = "version" },
-	}
-	for name, edit := range goesOn {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := troubled(t, "2")
-			w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
-			w.breaks("ns/i001")
-			w.tick(fresh, -1)
-			w.edit("ns/i001", helps["the version"])
-			w.staysHalted(t, 1)
-			w.edit("ns/i001", edit)
-			w.run(t)
-			w.wants1(t, "updated", w.rollout.Status.Updated, 3)
-		})
-	}
-	again := map[string]func(w *world){
-		"it sleeps and wakes": func(w *world) {
-			w.edit("ns/i001", helps["no pods at all"])
-			w.tick(fresh, -1)
-			w.edit("ns/i001", func(mm *installations.Mattermost) { *mm.Spec.Replicas = 1 })
-		},
-		"it gets the change again": func(w *world) {
-			w.edit("ns/i001", helps["the version"])
-			w.settle("ns/i001")
-			w.tick(fresh, -1)
-			w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.Version = bad })
-		},
-		"something else is edited": func(w *world) {
-			w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.MattermostEnv[1].Value = "cure" })
-		},
-	}
-	for name, tries := range again {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := halted(t, 3, 0)
-			changes := w.changes
-			tries(w)
-			w.tick(fresh, -1)
-			w.tick(fresh, -1)
-			if w.wants1(t, "failed", w.rollout.Status.Failed, 1); w.changes != changes {
-				t.Error("others got the change")
-			}
-		})
-	}
-	t.Run("one that broke while it was watched sleeps", func(t *testing.T) {
-		t.Parallel()
-		w := troubled(t, "2")
-		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
-		w.breaks("ns/i001")
+	w := troubled(t, "2")
+	w.rollout.Spec.Strategy.Gates = []run.Gate{{Name: "errors", Prometheus: &run.PrometheusGate{}}}
+	w.tick(fresh, -1)
+	w.tick(fresh, -1)
+	w.others = []v1alpha1.InstallationRollout{w.newer()}
+	w.tick(fresh, -1)
+	w.others = nil
+	for range 3 {
 		w.tick(fresh, -1)
-		w.edit("ns/i001", helps["no pods at all"])
-		w.staysHalted(t, 1)
-	})
-	t.Run("a spec that cannot be read for a while", func(t *testing.T) {
-		t.Parallel()
-		w := halted(t, 3, 0)
-		w.edit("ns/i001", helps["the version"])
-		w.rollout.Spec.Strategy.Windows = []run.Window{{Schedule: "nonsense"}}
-		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool {
-			return waitFor(st.Waits, v1alpha1.ReasonInvalidSpec) != nil
-		})
-		w.rollout.Spec.Strategy.Windows = nil
-		w.staysHalted(t, 1)
-	})
+		w.now = w.now.Add(time.Second)
+	}
+	if w.changes > 0 || waitFor(w.rollout.Status.Waits, v1alpha1.ReasonGatePending) == nil {
+		t.Errorf("%d got the change before the gate has passed; waits %v", w.changes, w.rollout.Status.Waits)
+	}
+}
+
+// TestPlacesOfWhatFailed: one that has failed and is tried again has its place of the revision.
+func TestPlacesOfWhatFailed(t *testing.T) {
+	t.Parallel()
+	d := migrating(epoch, ReadOlder(&older.ClusterInstallation{}))
+	d.settings.strategy.MaxInFlight = number(1)
+	d.members = []*member{{Installation: &Installation{Meta: &metav1.ObjectMeta{}}, state: failed, hadFailed: true, inFlight: true}}
+	if former := (&member{Installation: &Installation{Meta: &metav1.ObjectMeta{}}, inFlight: true}); d.places().take(former) {
+		t.Error("another one has the revision as well")
+	}
 }
 
 // TestPausedEditedAndResumed: what was edited in the pause is carried out only now, and has all
@@ -406,7 +321,7 @@ func TestUnnoticed(t *testing.T) {
 			w.tick(fresh, -1)
 			w.now = w.now.Add(30 * time.Second)
 		}
-		if w.rollout.Status.Phase != phase {
+		if w.rollout.Status.Phase != phase || len(w.rollout.Status.Waits) > 0 {
 			t.Errorf("its end waits for what nobody looks after: %s, %v", w.rollout.Status.Phase, w.rollout.Status.Waits)
 		}
 	}

@@ -105,6 +105,7 @@ func (w *world) hold(name string) {
 		}
 		if all[installations.PausedAnnotation] == "true" {
 			delete(all, installations.PausedAnnotation)
+			delete(w.mine, name) // It is in flight again because of whoever resumes it.
 		} else {
 			all[installations.PausedAnnotation] = "true"
 		}
