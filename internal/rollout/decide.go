@@ -36,7 +36,7 @@ type decider struct {
 	sizes []int
 	// superseded counts installations by the newer roll-out that has them.
 	superseded map[string]int
-	// away are those that newer roll-outs have, and that are on record as failed with ours.
+	// away are those that newer roll-outs have, and that have failed with the revision before.
 	away []string
 	// unheeded are how many are updating for all that is known, and nobody looks after them.
 	unheeded int
@@ -130,7 +130,12 @@ func (d *decider) nextSequence() int64 {
 	return highest + 1
 }
 
-func (d *decider) tooMany() bool { return d.tally[failed] > d.settings.mayFail(d.total) }
+// tooMany reports whether more have failed than may. That one belongs to a newer roll-out by now
+// does not make the change any better.
+func (d *decider) tooMany() bool {
+	away := len(d.away)
+	return d.total > 0 && d.tally[failed]+away > d.settings.mayFail(d.total+away)
+}
 
 func (d *decider) names(s state) []string {
 	var names []string

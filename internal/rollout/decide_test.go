@@ -60,7 +60,7 @@ func TestFailed(t *testing.T) {
 	}{
 		"nobody looks, in time":               {3, []metav1.Condition{ready("True", -time.Hour)}, 59 * time.Second, false},
 		"nobody looks":                        {3, []metav1.Condition{ready("True", -time.Hour)}, time.Hour, false},
-		"paused before anybody looked":        {3, []metav1.Condition{ready("True", -time.Hour), condition(installations.ConditionPaused, "True", 0)}, time.Minute, true},
+		"was paused, and nobody looks":        {3, []metav1.Condition{ready("True", -time.Hour), condition(installations.ConditionPaused, "True", 0)}, time.Minute, false},
 		"not ready, in time":                  {4, []metav1.Condition{ready("False", 10*time.Second)}, 69 * time.Second, false},
 		"not ready":                           {4, []metav1.Condition{ready("False", 10*time.Second)}, 70 * time.Second, true},
 		"was not ready before, in time":       {4, []metav1.Condition{ready("False", -time.Hour)}, 59 * time.Second, false},

@@ -56,7 +56,8 @@ type Installation struct {
 	// Paused says that an annotation keeps it from being changed.
 	Paused   bool
 	Deleting bool
-	// rests says that it is settled for nothing but a pause.
+	// rests says that it is settled for nothing but its sleep or a pause, which tells nothing of
+	// the change.
 	rests bool
 	// shown says that all of its pods were available with the last change.
 	shown bool
@@ -121,15 +122,15 @@ func read(kind string, meta *metav1.ObjectMeta, annotation string) *Installation
 
 // settle says how the installation takes the change.
 func (i *Installation) settle(mm *installations.Mattermost) {
-	i.Settled = i.Hibernated || mm.Status.ObservedGeneration == mm.Generation && mm.Status.State == installations.Stable
+	stable := mm.Status.ObservedGeneration == mm.Generation && mm.Status.State == installations.Stable
+	i.Settled, i.rests = i.Hibernated || stable, i.Hibernated || !stable
 	if i.Record == nil {
 		return
 	}
 	i.shown = mm.Status.StableGeneration > i.Record.Generation
 	// One that took the change well until it was paused: what is wanted of it since is somebody
 	// else's. One that has failed stays so while somebody looks at it.
-	i.rests = !i.Settled && i.shown && sincePaused(mm, installations.ConditionReady)
-	i.Settled = i.Settled || i.rests
+	i.Settled = i.Settled || i.shown && sincePaused(mm, installations.ConditionReady)
 	if !i.Settled {
 		i.assess(mm)
 	}
@@ -140,7 +141,7 @@ func (i *Installation) assess(mm *installations.Mattermost) {
 	status, since := &mm.Status, i.Record.At.Time
 	if status.ObservedGeneration <= i.Record.Generation {
 		i.failing = since
-		i.unseen = !meta.IsStatusConditionTrue(status.Conditions, installations.ConditionPaused)
+		i.unseen = !i.Paused || !meta.IsStatusConditionTrue(status.Conditions, installations.ConditionPaused)
 		return
 	}
 	ready := meta.FindStatusCondition(status.Conditions, installations.ConditionReady)

@@ -99,7 +99,7 @@ func (d *decider) find() {
 		}
 		if by := d.supersededBy(i, taken); by != "" {
 			d.superseded[by]++
-			if d.reachedBy(i, revision) && slices.Contains(d.recorded.FailedInstallations, i.Name) {
+			if d.named(i) && !d.proven(i) {
 				d.away = append(d.away, i.Name)
 			}
 			continue
@@ -161,14 +161,22 @@ func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
 // remember has one that has failed stay so until it is stable with the change, or keeps what it
 // has. What else becomes of it tells nothing good of the change.
 func (d *decider) remember(m *member) {
-	if !slices.Contains(d.recorded.FailedInstallations, m.Name) {
+	kept := m.Settled && m.keepsAll(d.s.Rollout.Spec.Change)
+	if !d.named(m.Installation) || d.proven(m.Installation) || kept || m.state == rolledBack || m.state == refused {
 		return
 	}
-	m.putBack = m.state == edited
-	rests := m.state == updated && (m.Hibernated || m.rests) && !m.keepsAll(d.s.Rollout.Spec.Change)
-	if m.hadFailed = m.putBack || rests || m.state == updating; m.hadFailed {
-		m.state = failed
-	}
+	m.putBack, m.hadFailed, m.state = m.state == edited, true, failed
+}
+
+// named reports whether an installation is on record as one that failed with the revision.
+func (d *decider) named(i *Installation) bool {
+	was, is := d.recorded.Revision, d.status.Revision
+	return was != nil && is != nil && was.Hash == is.Hash && slices.Contains(d.recorded.FailedInstallations, i.Name)
+}
+
+// proven reports whether an installation is stable with the revision.
+func (d *decider) proven(i *Installation) bool {
+	return d.reachedBy(i, d.status.Revision) && d.with(i, false) == updated && !i.rests
 }
 
 // outlive has one that was stable with the revision, and broke after its wave was over, count

@@ -2,8 +2,12 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"windlass.dev/api/fleet/v1alpha1"
 	installations "windlass.dev/api/installation/v1beta1"
@@ -107,6 +111,11 @@ func TestPutBackByHand(t *testing.T) {
 			w.others = nil
 			w.tick(fresh, -1)
 		},
+		"a newer roll-out has it": func(w *world) {
+			july := w.newer()
+			july.Spec.Selector = metav1.LabelSelector{MatchLabels: map[string]string{"ring": "1"}}
+			w.others = []v1alpha1.InstallationRollout{july}
+		},
 		"something else is edited": func(w *world) {
 			w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.MattermostEnv[1].Value = "cure" })
 		},
@@ -119,8 +128,8 @@ func TestPutBackByHand(t *testing.T) {
 			tries(w)
 			w.tick(fresh, -1)
 			w.tick(fresh, -1)
-			if w.wants1(t, "failed", w.rollout.Status.Failed, 1); w.changes != changes {
-				t.Error("others got the change")
+			if names := w.rollout.Status.FailedInstallations; !slices.Equal(names, []string{"ns/i001"}) || w.changes != changes {
+				t.Errorf("%v failed, and %d others got the change", names, w.changes-changes)
 			}
 		})
 	}
@@ -144,6 +153,36 @@ func TestPutBackByHand(t *testing.T) {
 		w.wants1(t, "failed", w.rollout.Status.Failed, 1)
 		w.wants1(t, "updated", w.rollout.Status.Updated, 2)
 	})
+	t.Run("it fails again, in a later wave", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, 3, v1alpha1.InstallationRolloutSpec{Change: v1alpha1.InstallationChange{Version: bad}, Strategy: &v1alpha1.RolloutStrategy{
+			MaxInFlight: number(1), FailureThreshold: number(1), ProgressDeadlineSeconds: new(int32(60)), Waves: []v1alpha1.InstallationWave{{Size: number(1)}},
+		}})
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Wave == 1 })
+		w.now = w.now.Add(10 * time.Second)
+		w.edit("ns/i001", helps["the version"])
+		w.settle("ns/i001")
+		w.tick(fresh, -1)
+		w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.Version = bad })
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Halted })
+		if names := w.rollout.Status.FailedInstallations; !slices.Equal(names, []string{"ns/i001", "ns/i002"}) {
+			t.Errorf("%v failed", names)
+		}
+	})
+	t.Run("names stay while a newer roll-out has all", func(t *testing.T) {
+		t.Parallel()
+		w := halted(t, 100, 30)
+		w.rollout.Spec.Strategy.FailureThreshold = new(intstr.FromString("30%"))
+		for _, name := range w.rollout.Status.FailedInstallations {
+			w.edit(name, helps["the version"])
+		}
+		w.tick(fresh, -1)
+		w.others = []v1alpha1.InstallationRollout{w.newer()}
+		w.tick(fresh, -1)
+		w.tick(fresh, -1)
+		w.others = nil
+		w.staysHalted(t, 31)
+	})
 	t.Run("one that broke while it was watched sleeps", func(t *testing.T) {
 		t.Parallel()
 		w := troubled(t, "2")
@@ -164,4 +203,25 @@ func TestPutBackByHand(t *testing.T) {
 		w.rollout.Spec.Strategy.Windows = nil
 		w.staysHalted(t, 1)
 	})
+}
+
+// TestMigratedAndAsleep: one that failed after its migration, and then sleeps, has failed still.
+func TestMigratedAndAsleep(t *testing.T) {
+	t.Parallel()
+	mm := &installations.Mattermost{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "chat", Annotations: map[string]string{
+		v1alpha1.MigrationAnnotation: `{"rollout":"june","uid":"june-uid","sequence":2,"at":"2026-11-26T12:00:00Z"}`,
+	}}}
+	mm.Spec.Replicas, mm.Status.State = new(int32), installations.Stable
+	r := &v1alpha1.InstallationRollout{ObjectMeta: metav1.ObjectMeta{Name: "june", UID: "june-uid"}}
+	for _, c := range []struct {
+		before []string
+		want   state
+	}{{nil, updated}, {[]string{"ns/chat"}, failed}} {
+		d := migrating(epoch, ReadMigrated(mm, r))
+		d.members, d.tally, d.total = nil, [states]int{}, 0
+		d.s.Rollout.Status.FailedInstallations = c.before
+		if d.find(); d.members[0].state != c.want {
+			t.Errorf("that had %v failed before: %d", c.before, d.members[0].state)
+		}
+	}
 }

@@ -68,10 +68,10 @@ func (d *decider) counts() {
 	st.CountedAt = &at
 }
 
-// failures names those that failed. Of those that were helped, or that a newer roll-out has for a
-// while, nothing else tells it; and with one more than may fail the roll-out stays where it is.
+// failures names those that failed. Of those that were helped nothing else tells it; and with one
+// more than may fail the roll-out stays where it is.
 func (d *decider) failures() []string {
-	names, others := slices.Clone(d.away), []string(nil)
+	var names, others []string
 	for _, m := range d.members {
 		switch {
 		case m.state != failed:
@@ -81,8 +81,9 @@ func (d *decider) failures() []string {
 			others = append(others, m.Name)
 		}
 	}
-	names = append(names, others...)
-	names = names[:min(len(names), max(maxNames, d.settings.mayFail(d.total)+1), maxFailures)]
+	names = slices.Concat(names, others, d.away)
+	most := max(maxNames, d.settings.mayFail(d.total)+1, len(d.recorded.FailedInstallations)) // Perhaps there are fewer now.
+	names = names[:min(len(names), most, maxFailures)]
 	slices.Sort(names)
 	return names
 }

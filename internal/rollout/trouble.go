@@ -77,5 +77,5 @@ func (d *decider) unnoticed() {
 
 func (d *decider) unheard(m *member) bool {
 	late := m.unseen && m.inFlight && !d.now.Before(m.failing.Add(d.settings.deadline))
-	return late && (m.state == updating || m.state == rolledBack)
+	return late && (m.state == updating || m.state == rolledBack || m.hadFailed)
 }

@@ -314,6 +314,12 @@ func TestUnnoticed(t *testing.T) {
 	}
 	w.run(t)
 	w.wants1(t, "updated", w.rollout.Status.Updated, 3)
+	w = unnoticed(t)
+	w.rollout.Status.FailedInstallations, w.rollout.Spec.Strategy.FailureThreshold = []string{"ns/i001"}, number(1) // It is tried again.
+	w.tick(fresh, -1)
+	if wait := waitFor(w.rollout.Status.Waits, v1alpha1.ReasonUnnoticed); wait == nil {
+		t.Errorf("one that had failed before is not named: %v", w.rollout.Status.Waits)
+	}
 	for end, phase := range map[v1alpha1.End]v1alpha1.Phase{v1alpha1.EndAbort: v1alpha1.Aborted, v1alpha1.EndRollBack: v1alpha1.RolledBack} {
 		w := unnoticed(t)
 		w.rollout.Spec.End = end
