@@ -36,7 +36,8 @@ type decider struct {
 	sizes []int
 	// superseded counts installations by the newer roll-out that has them.
 	superseded map[string]int
-	// away are those that newer roll-outs have, and that have failed with the revision before.
+	// away are those that have failed with the revision and show nothing of it any more: newer
+	// roll-outs have them, or somebody has replaced them as a whole.
 	away []string
 	// unheeded are how many are updating for all that is known, and nobody looks after them.
 	unheeded int
@@ -130,12 +131,18 @@ func (d *decider) nextSequence() int64 {
 	return highest + 1
 }
 
-// tooMany reports whether more have failed than may. That one belongs to a newer roll-out by now
-// does not make the change any better.
+// tooMany reports whether more have failed than may: of those that the roll-out has, or of all
+// that it selects. That one belongs to a newer roll-out by now does not make the change any better.
 func (d *decider) tooMany() bool {
-	away := len(d.away)
-	return d.total > 0 && d.tally[failed]+away > d.settings.mayFail(d.total+away)
+	all := d.total
+	for _, n := range d.superseded {
+		all += n
+	}
+	return d.total > 0 && (d.tally[failed] > d.settings.mayFail(d.total) || d.tally[failed]+len(d.away) > d.settings.mayFail(all))
 }
+
+// haveFailed names those because of which there are too many.
+func (d *decider) haveFailed() string { return listed(slices.Concat(d.names(failed), d.away)) }
 
 func (d *decider) names(s state) []string {
 	var names []string

@@ -24,7 +24,7 @@ func (d *decider) end() {
 		st.Phase = v1alpha1.Aborting
 	case st.FinishedAt != nil:
 	case d.tooMany() && d.settings.rollsBack():
-		st.Outcome, st.OutcomeMessage = v1alpha1.RolledBack, fmt.Sprintf("%s: more installations have failed than may: %s", v1alpha1.ReasonFailureThreshold, listed(d.names(failed)))
+		st.Outcome, st.OutcomeMessage = v1alpha1.RolledBack, fmt.Sprintf("%s: more installations have failed than may: %s", v1alpha1.ReasonFailureThreshold, d.haveFailed())
 		st.Phase = v1alpha1.RollingBack
 	case d.verdict.Outcome == gate.Failed && d.verdict.OnFailure == run.RollBackOnFailure:
 		st.Outcome, st.OutcomeMessage = v1alpha1.RolledBack, fmt.Sprintf("%s: %s", v1alpha1.ReasonGateFailed, d.verdict.Message)

@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"windlass.dev/api/fleet/v1alpha1"
@@ -33,7 +32,7 @@ func (d *decider) holds() bool {
 		if d.s.Rollout.Spec.Change.Migrate {
 			look = "windlass migrate status"
 		}
-		d.wait("the roll-out", "", v1alpha1.ReasonFailureThreshold, "more installations have failed than may ("+listed(slices.Concat(d.names(failed), d.away))+
+		d.wait("the roll-out", "", v1alpha1.ReasonFailureThreshold, "more installations have failed than may ("+d.haveFailed()+
 			"): look at them with "+look+"; it goes on when they become stable with the change, or the change or failureThreshold is edited, or end it with windlass rollout rollback or abort", time.Time{})
 	case d.s.Rollout.Spec.Paused:
 		d.paused()

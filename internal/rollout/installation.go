@@ -29,6 +29,8 @@ type Record struct {
 	At metav1.Time `json:"at"`
 	// Generation is the last one that is not about the change.
 	Generation int64 `json:"generation"`
+	// Asleep says that a ClusterInstallation had no pods when it was migrated.
+	Asleep bool `json:"asleep,omitempty"`
 	// Back says that the installation has back what it had.
 	Back bool `json:"back,omitempty"`
 	// Before is what was there before, by the names that KeepsAnnotation uses; null for
@@ -67,6 +69,8 @@ type Installation struct {
 	diverged bool
 	// migrating is what a ClusterInstallation's spec says.
 	migrating bool
+	// asleep says that a ClusterInstallation has, and wants, no pods, and is migrated all the same.
+	asleep bool
 	// keeps says that a ClusterInstallation is to stay one.
 	keeps bool
 	// prepared says that it is still being made of a ClusterInstallation, whose spec it follows.

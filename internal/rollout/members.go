@@ -99,9 +99,7 @@ func (d *decider) find() {
 		}
 		if by := d.supersededBy(i, taken); by != "" {
 			d.superseded[by]++
-			if d.named(i) && !d.proven(i) {
-				d.away = append(d.away, i.Name)
-			}
+			d.missed(i)
 			continue
 		}
 		if len(some) == cap(some) {
@@ -110,6 +108,9 @@ func (d *decider) find() {
 		some = append(some, member{Installation: i})
 		m := &some[len(some)-1]
 		d.stand(m, revision)
+		if !d.reachedBy(i, revision) {
+			d.missed(i)
+		}
 		d.members = append(d.members, m)
 	}
 	d.sort()
@@ -161,11 +162,25 @@ func (d *decider) stand(m *member, revision *v1alpha1.Revision) {
 // remember has one that has failed stay so until it is stable with the change, or keeps what it
 // has. What else becomes of it tells nothing good of the change.
 func (d *decider) remember(m *member) {
-	kept := m.Settled && m.keepsAll(d.s.Rollout.Spec.Change)
-	if !d.named(m.Installation) || d.proven(m.Installation) || kept || m.state == rolledBack || m.state == refused {
-		return
+	if d.stillFailed(m.Installation) && m.state != rolledBack && m.state != refused {
+		m.putBack, m.hadFailed, m.state = m.state == edited, true, failed
 	}
-	m.putBack, m.hadFailed, m.state = m.state == edited, true, failed
+}
+
+// missed notes one that has failed and of which nothing else tells it any more.
+func (d *decider) missed(i *Installation) {
+	if !i.Deleting && d.stillFailed(i) {
+		d.away = append(d.away, i.Name)
+	}
+}
+
+// stillFailed reports whether an installation has failed, and has not shown since that it takes
+// the change.
+func (d *decider) stillFailed(i *Installation) bool {
+	if !d.named(i) || d.proven(i) {
+		return false
+	}
+	return !i.Settled || !i.keepsAll(d.s.Rollout.Spec.Change)
 }
 
 // named reports whether an installation is on record as one that failed with the revision.

@@ -22,7 +22,7 @@ const olderKind = "ClusterInstallation"
 // back. One that hibernates is migrated like any other.
 func ReadOlder(ci *older.ClusterInstallation) *Installation {
 	i := read(olderKind, &ci.ObjectMeta, v1alpha1.MigrationAnnotation)
-	i.migrating = ci.Spec.Migrate
+	i.migrating, i.asleep = ci.Spec.Migrate, ci.Spec.Replicas < 0
 	i.keeps = slices.ContainsFunc(strings.Split(ci.Annotations[v1alpha1.KeepsAnnotation], ","), func(kept string) bool { return strings.TrimSpace(kept) == migratePart })
 	i.Paused = i.Paused || i.keeps
 	if m := ci.Status.Migration; m != nil {
@@ -83,7 +83,7 @@ func ReadMigrated(mm *installations.Mattermost, r *v1alpha1.InstallationRollout)
 		return nil
 	}
 	i.final = true
-	i.Hibernated = mm.Spec.Replicas != nil && *mm.Spec.Replicas == 0
+	i.Hibernated = mm.Spec.Replicas != nil && *mm.Spec.Replicas == 0 && !i.Record.Asleep
 	i.settle(mm)
 	i.Hibernated = false // It has all that it can get.
 	return i
@@ -92,7 +92,7 @@ func ReadMigrated(mm *installations.Mattermost, r *v1alpha1.InstallationRollout)
 // migrate is the step that has a ClusterInstallation migrated, or taken back. A migration
 // that was under way before is somebody else's, and is not taken back.
 func migrate(r *v1alpha1.InstallationRollout, i *Installation, now time.Time, back bool) (plan.Action, error) {
-	record := Record{Rollout: r.Name, UID: r.UID, Sequence: r.Status.Revision.Sequence, At: metav1.NewTime(now), Back: back}
+	record := Record{Rollout: r.Name, UID: r.UID, Sequence: r.Status.Revision.Sequence, At: metav1.NewTime(now), Asleep: i.asleep, Back: back}
 	wanted, verb := true, "migrate"
 	if back {
 		wanted, verb = i.migrating && i.wasMigrating(), "take back"

@@ -116,6 +116,12 @@ func TestPutBackByHand(t *testing.T) {
 			july.Spec.Selector = metav1.LabelSelector{MatchLabels: map[string]string{"ring": "1"}}
 			w.others = []v1alpha1.InstallationRollout{july}
 		},
+		"it is replaced as a whole": func(w *world) {
+			w.edit("ns/i001", func(mm *installations.Mattermost) {
+				helps["the version"](mm)
+				mm.Annotations, mm.ManagedFields = nil, nil
+			})
+		},
 		"something else is edited": func(w *world) {
 			w.edit("ns/i001", func(mm *installations.Mattermost) { mm.Spec.MattermostEnv[1].Value = "cure" })
 		},
@@ -183,6 +189,28 @@ func TestPutBackByHand(t *testing.T) {
 		w.others = nil
 		w.staysHalted(t, 31)
 	})
+	t.Run("a newer roll-out has it and most others", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, 40, v1alpha1.InstallationRolloutSpec{Change: v1alpha1.InstallationChange{Version: "2"}, Strategy: &v1alpha1.RolloutStrategy{
+			MaxInFlight: number(40), FailureThreshold: new(intstr.FromString("10%")), ProgressDeadlineSeconds: new(int32(60)), OnFailure: run.RollBackOnFailure,
+			Waves: []v1alpha1.InstallationWave{{Size: number(40), SoakSeconds: 1000}},
+		}})
+		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+		for _, name := range []string{"ns/i001", "ns/i004", "ns/i007"} { // Of the zone 1; four may fail.
+			w.breaks(name)
+		}
+		w.tick(fresh, -1)
+		w.wants1(t, "failed", w.rollout.Status.Failed, 3)
+		july := w.newer()
+		july.Spec.Selector = metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "zone", Operator: metav1.LabelSelectorOpIn, Values: []string{"0", "1"}}}}
+		w.others = []v1alpha1.InstallationRollout{july}
+		for range 3 {
+			w.tick(fresh, -1)
+		}
+		if st := w.rollout.Status; st.Outcome != "" || st.Phase != v1alpha1.Soaking || len(st.FailedInstallations) != 3 {
+			t.Errorf("%s: %s %v", st.Phase, st.OutcomeMessage, st.FailedInstallations)
+		}
+	})
 	t.Run("one that broke while it was watched sleeps", func(t *testing.T) {
 		t.Parallel()
 		w := troubled(t, "2")
@@ -213,10 +241,13 @@ func TestMigratedAndAsleep(t *testing.T) {
 	}}}
 	mm.Spec.Replicas, mm.Status.State = new(int32), installations.Stable
 	r := &v1alpha1.InstallationRollout{ObjectMeta: metav1.ObjectMeta{Name: "june", UID: "june-uid"}}
+	awake, asleep := mm.Annotations[v1alpha1.MigrationAnnotation], `{"rollout":"june","uid":"june-uid","sequence":2,"at":"2026-11-26T12:00:00Z","asleep":true}`
 	for _, c := range []struct {
+		record string
 		before []string
 		want   state
-	}{{nil, updated}, {[]string{"ns/chat"}, failed}} {
+	}{{awake, nil, updated}, {awake, []string{"ns/chat"}, failed}, {asleep, []string{"ns/chat"}, updated}} {
+		mm.Annotations = map[string]string{v1alpha1.MigrationAnnotation: c.record}
 		d := migrating(epoch, ReadMigrated(mm, r))
 		d.members, d.tally, d.total = nil, [states]int{}, 0
 		d.s.Rollout.Status.FailedInstallations = c.before
