@@ -23,7 +23,11 @@ func TestEvents(t *testing.T) {
 	t.Parallel()
 	ns, c := clustertest.Namespace(t), client(t)
 	failing := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/", Port: intstr.FromInt32(8080)}}, PeriodSeconds: 1, FailureThreshold: 2}
+	listens := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8080)}}, PeriodSeconds: 1, FailureThreshold: 60}
 	errors := env("STANDIN_ERROR_RATE", "1")
+	// On a busy machine it is killed before it listens, again and again, if nothing waits for that.
+	answers := withProbe(web("main", errors), nil, failing)
+	answers.StartupProbe = listens
 	for title, one := range map[string]struct {
 		spec corev1.PodSpec
 		// want are patterns of "TYPE REASON FIELD: MESSAGE".
@@ -45,7 +49,7 @@ func TestEvents(t *testing.T) {
 			want: []string{"Normal Started spec.initContainers{first}: Container started", "Normal Started spec.containers{main}: Container started"},
 		},
 		"liveness": {
-			spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, TerminationGracePeriodSeconds: new(int64(1)), Containers: []corev1.Container{withProbe(web("main", errors), nil, failing)}},
+			spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, TerminationGracePeriodSeconds: new(int64(1)), Containers: []corev1.Container{answers}},
 			want: []string{
 				"Warning Unhealthy spec.containers{main}: Liveness probe failed: HTTP probe failed with statuscode: 500",
 				"Normal Killing spec.containers{main}: Container main failed liveness probe, will be restarted",
