@@ -24,6 +24,17 @@ func halted(t *testing.T, installations, mayFail int) *world {
 	return w
 }
 
+// broken is a world in which one that was stable with the change broke while it was watched.
+func broken(t *testing.T, mayFail int) *world {
+	t.Helper()
+	w := troubled(t, "2")
+	w.rollout.Spec.Strategy.FailureThreshold = number(mayFail)
+	w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
+	w.breaks("ns/i001")
+	w.tick(fresh, -1)
+	return w
+}
+
 // staysHalted looks for a while whether others get the change.
 func (w *world) staysHalted(t *testing.T, failed int32) {
 	t.Helper()
@@ -70,10 +81,7 @@ func TestPutBackByHand(t *testing.T) {
 	for name, edit := range goesOn {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := troubled(t, "2")
-			w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
-			w.breaks("ns/i001")
-			w.tick(fresh, -1)
+			w := broken(t, 0)
 			w.edit("ns/i001", helps["the version"])
 			w.staysHalted(t, 1)
 			w.edit("ns/i001", edit)
@@ -149,11 +157,7 @@ func TestPutBackByHand(t *testing.T) {
 	})
 	t.Run("one that may fail sleeps", func(t *testing.T) {
 		t.Parallel()
-		w := troubled(t, "2")
-		w.rollout.Spec.Strategy.FailureThreshold = number(1)
-		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
-		w.breaks("ns/i001")
-		w.tick(fresh, -1)
+		w := broken(t, 1)
 		w.edit("ns/i001", helps["no pods at all"])
 		w.run(t)
 		w.wants1(t, "failed", w.rollout.Status.Failed, 1)
@@ -213,10 +217,7 @@ func TestPutBackByHand(t *testing.T) {
 	})
 	t.Run("one that broke while it was watched sleeps", func(t *testing.T) {
 		t.Parallel()
-		w := troubled(t, "2")
-		w.until(t, func(st *v1alpha1.InstallationRolloutStatus) bool { return st.Phase == v1alpha1.Soaking })
-		w.breaks("ns/i001")
-		w.tick(fresh, -1)
+		w := broken(t, 0)
 		w.edit("ns/i001", helps["no pods at all"])
 		w.staysHalted(t, 1)
 	})

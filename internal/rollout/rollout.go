@@ -2,10 +2,11 @@
 // next, when a wave is done, and what is given back. It carries out nothing itself, and what
 // an installation makes of the change is up to whoever looks after installations.
 //
-// Nothing about an installation is remembered elsewhere than on it: the change, the revision
-// and what was there before are written by one apply, which the API server refuses if the
-// installation has changed since it was read. What a roll-out records of itself, its
-// revision, wave and outcome, is stored before it is acted upon.
+// What was done to an installation is remembered on it: the change, the revision and what was
+// there before are written by one apply, which the API server refuses if the installation has
+// changed since it was read. What a roll-out records of itself, its revision, wave and outcome,
+// is stored before it is acted upon; and so are the names of those that failed, since whoever
+// helps one takes from it what tells that.
 package rollout
 
 import (
